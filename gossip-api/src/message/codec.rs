@@ -1,0 +1,259 @@
+//! The wire form, and the only place that knows which library makes it.
+//!
+//! ```text
+//!   frame   = length u32 LE | version u8 | class u8 | head | raw payload
+//!   head    = bincode { body: bytes, signature: bytes }
+//!   body    = bincode { kind u32, fields }                     (what is signed)
+//! ```
+//!
+//! Integers are little-endian and of fixed width, so a value has one encoding. A body that says it is
+//! followed by a payload says how long it is, and the frame holds exactly that much.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Beats, Class, DataMessage, Envelope, Hello, MembershipRequest, MembershipResponse, Message,
+    PullDigest, PullHello, PullRequest, PullUpdate, Record, StateInfo, StateRequest, StateResponse,
+    WIRE_VERSION,
+};
+use crate::bounded::Blob;
+use crate::error::WireError;
+use crate::id::{ChannelId, Nonce, SeqNum};
+use crate::ledger::Block;
+
+/// Bytes of a frame that are neither body nor signature nor payload.
+pub(crate) const FRAME_OVERHEAD: usize = 4 + 2 + 8 + 8;
+
+/// Longest body in bytes; the membership class is the widest.
+const BODY_MAX: usize = 256 << 10;
+
+/// The body as it is encoded: as [`Message`], but blocks leave their large fields behind it.
+///
+/// Variants are appended, never reordered: their position is the kind on the wire.
+#[derive(Serialize, Deserialize)]
+enum Body {
+    Record(Record),
+    Beats(Beats),
+    MembershipRequest(Box<MembershipRequest>),
+    MembershipResponse(MembershipResponse),
+    StateInfo(StateInfo),
+    Data(ChannelId, BlockHead),
+    Hello(PullHello),
+    Digest(PullDigest),
+    Request(PullRequest),
+    Update(Nonce, ChannelId, BlockHead),
+    StateRequest(StateRequest),
+    StateResponse(Nonce, ChannelId, BlockHead),
+}
+
+/// A block without its large fields, and how long these are.
+#[derive(Serialize, Deserialize)]
+struct BlockHead {
+    number: SeqNum,
+    previous_hash: Blob<64>,
+    data_hash: Blob<64>,
+    data_len: u64,
+    metadata_len: u64,
+}
+
+impl BlockHead {
+    fn of(block: &Block) -> Self {
+        Self {
+            number: block.number,
+            // A longer hash cannot come from `split` below and is cut here, which no verifier accepts.
+            previous_hash: Blob::new(block.previous_hash.clone()).unwrap_or_default(),
+            data_hash: Blob::new(block.data_hash.clone()).unwrap_or_default(),
+            data_len: block.data.len() as u64,
+            metadata_len: block.metadata.len() as u64,
+        }
+    }
+
+    fn with_payload(self, raw: &[Bytes]) -> Result<Block, WireError> {
+        let (data, metadata) = match raw {
+            [] if self.data_len == 0 && self.metadata_len == 0 => (Bytes::new(), Bytes::new()),
+            [joined] => self.cut(joined)?,
+            [data, metadata]
+                if data.len() as u64 == self.data_len
+                    && metadata.len() as u64 == self.metadata_len =>
+            {
+                (data.clone(), metadata.clone())
+            }
+            _ => return Err(WireError::Misplaced("payload of another length")),
+        };
+        Ok(Block {
+            number: self.number,
+            previous_hash: self.previous_hash.into_bytes(),
+            data_hash: self.data_hash.into_bytes(),
+            data,
+            metadata,
+        })
+    }
+
+    fn cut(&self, joined: &Bytes) -> Result<(Bytes, Bytes), WireError> {
+        let total = self.data_len.checked_add(self.metadata_len);
+        let at = usize::try_from(self.data_len).ok();
+        match (total, at) {
+            (Some(total), Some(at)) if total == joined.len() as u64 && total > 0 => {
+                Ok((joined.slice(..at), joined.slice(at..)))
+            }
+            _ => Err(WireError::Misplaced("payload of another length")),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    body: Blob<BODY_MAX>,
+    signature: Blob<{ Envelope::SIGNATURE_MAX }>,
+}
+
+const fn config() -> impl bincode::config::Config {
+    bincode::config::legacy().with_limit::<{ BODY_MAX + 1024 }>()
+}
+
+fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
+    // Every wire type serializes into memory without a fallible step of its own.
+    bincode::serde::encode_to_vec(value, config()).unwrap_or_default()
+}
+
+fn from_prefix<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<(T, usize), WireError> {
+    bincode::serde::borrow_decode_from_slice(bytes, config())
+        .map_err(|error| WireError::Malformed(error.to_string()))
+}
+
+fn from_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    let (value, read) = from_prefix(bytes)?;
+    match bytes.len().saturating_sub(read) {
+        0 => Ok(value),
+        trailing => Err(WireError::Trailing(trailing)),
+    }
+}
+
+/// The body of a message, and its payload.
+pub(crate) fn encode(message: &Message) -> (Bytes, Vec<Bytes>) {
+    let block = match message {
+        Message::Data(data) => Some(&data.block),
+        Message::Update(update) => Some(&update.block),
+        Message::StateResponse(response) => Some(&response.block),
+        _ => None,
+    };
+    let raw = block.filter(|block| !block.is_empty());
+    let raw = raw.map(|block| vec![block.data.clone(), block.metadata.clone()]);
+    (to_bytes(&body_of(message)).into(), raw.unwrap_or_default())
+}
+
+fn body_of(message: &Message) -> Body {
+    match message.clone() {
+        Message::Record(record) => Body::Record(record),
+        Message::Beats(beats) => Body::Beats(beats),
+        Message::MembershipRequest(request) => Body::MembershipRequest(Box::new(request)),
+        Message::MembershipResponse(response) => Body::MembershipResponse(response),
+        Message::StateInfo(info) => Body::StateInfo(info),
+        Message::Data(data) => Body::Data(data.channel, BlockHead::of(&data.block)),
+        Message::Hello(hello) => Body::Hello(hello),
+        Message::Digest(digest) => Body::Digest(digest),
+        Message::Request(request) => Body::Request(request),
+        Message::Update(update) => {
+            Body::Update(update.nonce, update.channel, BlockHead::of(&update.block))
+        }
+        Message::StateRequest(request) => Body::StateRequest(request),
+        Message::StateResponse(response) => {
+            Body::StateResponse(response.nonce, response.channel, BlockHead::of(&response.block))
+        }
+    }
+}
+
+/// The message of a body and its payload.
+pub(crate) fn decode(body: &[u8], raw: &[Bytes]) -> Result<Message, WireError> {
+    let body: Body = from_exact(body)?;
+    let message = match body {
+        Body::Data(channel, head) => {
+            let block = head.with_payload(raw)?;
+            return Ok(Message::Data(DataMessage { channel, block }));
+        }
+        Body::Update(nonce, channel, head) => {
+            let block = head.with_payload(raw)?;
+            return Ok(Message::Update(PullUpdate { nonce, channel, block }));
+        }
+        Body::StateResponse(nonce, channel, head) => {
+            let block = head.with_payload(raw)?;
+            return Ok(Message::StateResponse(StateResponse { nonce, channel, block }));
+        }
+        Body::Record(record) => Message::Record(record),
+        Body::Beats(beats) => Message::Beats(beats),
+        Body::MembershipRequest(request) => Message::MembershipRequest(*request),
+        Body::MembershipResponse(response) => Message::MembershipResponse(response),
+        Body::StateInfo(info) => Message::StateInfo(info),
+        Body::Hello(hello) => Message::Hello(hello),
+        Body::Digest(digest) => Message::Digest(digest),
+        Body::Request(request) => Message::Request(request),
+        Body::StateRequest(request) => Message::StateRequest(request),
+    };
+    if raw.is_empty() { Ok(message) } else { Err(WireError::Misplaced("payload not announced")) }
+}
+
+/// Length field, head and payload of a frame.
+pub(crate) fn encode_frame(envelope: &Envelope) -> Vec<Bytes> {
+    let head = Head {
+        body: Blob::new(envelope.body().clone()).unwrap_or_default(),
+        signature: Blob::new(envelope.signature().clone()).unwrap_or_default(),
+    };
+    let head = to_bytes(&head);
+    let raw_len: usize = envelope.raw().iter().map(Bytes::len).sum();
+    let length = u32::try_from(2 + head.len() + raw_len).unwrap_or(u32::MAX);
+    let mut front = Vec::with_capacity(6 + head.len());
+    front.extend_from_slice(&length.to_le_bytes());
+    front.push(WIRE_VERSION);
+    front.push(envelope.class().to_byte());
+    front.extend_from_slice(&head);
+    let mut parts = vec![Bytes::from(front)];
+    parts.extend(envelope.raw().iter().filter(|part| !part.is_empty()).cloned());
+    parts
+}
+
+/// Reads version and class of a frame, for the cap that applies to it, before the rest is there.
+///
+/// # Errors
+/// If the version or the class is not known, or `length` exceeds the class's cap.
+pub fn peek(length: u32, version: u8, class: u8) -> Result<Class, WireError> {
+    if version != WIRE_VERSION {
+        return Err(WireError::Version(version));
+    }
+    let class = Class::from_byte(class).ok_or(WireError::Class(class))?;
+    let found = length as usize;
+    if found > class.frame_max() {
+        return Err(WireError::TooLarge { found, max: class.frame_max() });
+    }
+    Ok(class)
+}
+
+/// A frame without its length field.
+pub(crate) fn decode_frame(frame: &Bytes) -> Result<Envelope, WireError> {
+    let [version, class, rest @ ..] = frame.as_ref() else {
+        return Err(WireError::Truncated { needed: 2, found: frame.len() });
+    };
+    let class = peek(u32::try_from(frame.len()).unwrap_or(u32::MAX), *version, *class)?;
+    let (head, read): (Head, usize) = from_prefix(rest)?;
+    let raw = frame.slice(2 + read..);
+    Ok(Envelope::from_parts(class, head.body.into_bytes(), head.signature, raw))
+}
+
+pub(crate) fn encode_hello(hello: &Hello) -> Result<Vec<u8>, WireError> {
+    let body = to_bytes(hello);
+    let found = body.len();
+    if found > Hello::ENCODED_MAX {
+        return Err(WireError::TooLarge { found, max: Hello::ENCODED_MAX });
+    }
+    let mut out = u32::try_from(found).unwrap_or(u32::MAX).to_le_bytes().to_vec();
+    out.extend(body);
+    Ok(out)
+}
+
+pub(crate) fn decode_hello(body: &[u8]) -> Result<Hello, WireError> {
+    if body.len() > Hello::ENCODED_MAX {
+        return Err(WireError::TooLarge { found: body.len(), max: Hello::ENCODED_MAX });
+    }
+    from_exact(body)
+}

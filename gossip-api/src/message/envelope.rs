@@ -1,0 +1,179 @@
+//! From bytes to messages.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Class, Message, Record, codec};
+use crate::bounded::Blob;
+use crate::error::{CryptoError, WireError};
+use crate::id::NetworkId;
+
+/// A message as bytes: its body, its signature, and the large payload behind them.
+///
+/// The bytes are those received: what is verified, stored and relayed is never encoded again.
+// fabric: gossip/message.proto Envelope
+#[derive(Clone)]
+pub struct Envelope {
+    class: Class,
+    body: Bytes,
+    signature: Blob<{ Envelope::SIGNATURE_MAX }>,
+    /// Block data and metadata, in this order; joined in one piece when they came over the wire.
+    raw: Vec<Bytes>,
+}
+
+impl Envelope {
+    /// Longest signature in bytes: DER of P-384 fits.
+    pub const SIGNATURE_MAX: usize = 112;
+
+    /// Wraps a message without a signature.
+    pub fn unsigned(message: &Message) -> Self {
+        let (body, raw) = codec::encode(message);
+        Self { class: message.kind().class(), body, signature: Blob::default(), raw }
+    }
+
+    /// The same with a signature.
+    ///
+    /// # Errors
+    /// If the signature is longer than [`Self::SIGNATURE_MAX`].
+    pub fn with_signature(self, signature: Bytes) -> Result<Self, CryptoError> {
+        let signature =
+            Blob::new(signature).map_err(|error| CryptoError::Sign(error.to_string()))?;
+        Ok(Self { signature, ..self })
+    }
+
+    pub(crate) fn from_parts(
+        class: Class,
+        body: Bytes,
+        signature: Blob<{ Envelope::SIGNATURE_MAX }>,
+        raw: Bytes,
+    ) -> Self {
+        Self { class, body, signature, raw: if raw.is_empty() { Vec::new() } else { vec![raw] } }
+    }
+
+    /// Reads one frame, without the length in front of it. The large payload is a slice of `frame`.
+    ///
+    /// # Errors
+    /// If the frame is longer than its class allows, of another version, or not canonical.
+    pub fn decode(frame: &Bytes) -> Result<Self, WireError> {
+        codec::decode_frame(frame)
+    }
+
+    /// The frame: a u32 little-endian length, the head, and the large payload, not copied.
+    pub fn encode(&self) -> Vec<Bytes> {
+        codec::encode_frame(self)
+    }
+
+    /// Bytes that [`encode`](Self::encode) gives: what queues count.
+    pub fn encoded_len(&self) -> usize {
+        codec::FRAME_OVERHEAD
+            + self.body.len()
+            + self.signature.as_bytes().len()
+            + self.raw.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Reads the message in it. It is not trusted yet.
+    ///
+    /// # Errors
+    /// If the body does not decode, or does not fit the frame's class or payload.
+    pub fn open(self) -> Result<SignedMessage, WireError> {
+        let message = codec::decode(&self.body, &self.raw)?;
+        if message.kind().class() != self.class {
+            return Err(WireError::Misplaced("kind of another class"));
+        }
+        Ok(SignedMessage { message, envelope: self })
+    }
+
+    /// The class of the frame.
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The signed bytes, without their domain.
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The signature; empty for kinds vouched for by connections.
+    pub fn signature(&self) -> &Bytes {
+        self.signature.as_bytes()
+    }
+
+    pub(crate) fn raw(&self) -> &[Bytes] {
+        &self.raw
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Envelope({:?}, {} bytes)", self.class, self.encoded_len())
+    }
+}
+
+/// A decoded message that nobody has vouched for yet.
+#[derive(Clone, Debug)]
+pub struct SignedMessage {
+    /// The message.
+    pub message: Message,
+    /// The bytes it came in.
+    pub envelope: Envelope,
+}
+
+/// A signed record as it travels inside other messages.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedRecord {
+    body: Blob<2048>,
+    signature: Blob<{ Envelope::SIGNATURE_MAX }>,
+}
+
+impl SealedRecord {
+    /// Takes the bytes of a record's envelope; nothing for another message, or one too long.
+    pub fn from_envelope(envelope: &Envelope) -> Option<Self> {
+        if !envelope.raw.is_empty() {
+            return None;
+        }
+        let body = Blob::new(envelope.body.clone()).ok()?;
+        Some(Self { body, signature: envelope.signature.clone() })
+    }
+
+    /// Reads the record. It is not trusted yet.
+    ///
+    /// # Errors
+    /// If the bytes are not exactly one record.
+    pub fn open(&self) -> Result<(Record, SignedMessage), WireError> {
+        let envelope = Envelope {
+            class: Class::Control,
+            body: self.body.as_bytes().clone(),
+            signature: self.signature.clone(),
+            raw: Vec::new(),
+        };
+        let signed = envelope.open()?;
+        match &signed.message {
+            Message::Record(record) => Ok((record.clone(), signed)),
+            _ => Err(WireError::Misplaced("another message in a record's place")),
+        }
+    }
+}
+
+impl fmt::Debug for SealedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedRecord({} bytes)", self.body.as_bytes().len())
+    }
+}
+
+/// The bytes that are signed: no part can be mistaken for another, for another kind, network or
+/// channel, or for anything that Fabric signs (no protobuf begins with a zero byte).
+///
+/// `0x00 || "fabric-gossip/1" || 0x00 || lp(kind) || lp(network) || lp(channel) || lp(body)`, where
+/// lp is the length as u32 little-endian and the bytes.
+pub fn signed_bytes(kind: &str, network: &NetworkId, channel: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + channel.len() + 64);
+    out.push(0);
+    out.extend_from_slice(b"fabric-gossip/1\0");
+    for part in [kind.as_bytes(), network.as_str().as_bytes(), channel, body] {
+        out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(part);
+    }
+    out
+}

@@ -1,0 +1,298 @@
+//! Every message of the system.
+//!
+//! | Kind | Vouched for by | Tag | Class |
+//! |---|---|---|---|
+//! | record | its member's signature | empty | control |
+//! | beats | each beat by its chain | empty | control |
+//! | membership request, response | the connection; the records inside by signature | empty | membership |
+//! | state info | its member's signature | channel or organisation | control |
+//! | data, update | the orderers' signatures inside | channel and organisation | block |
+//! | hello, digest, request | the connection | channel and organisation | control |
+//! | state request | the connection | channel or organisation | control |
+//! | state response | the orderers' signatures inside | channel or organisation | block |
+
+pub mod codec;
+mod envelope;
+mod hello;
+mod membership;
+mod pull;
+mod state;
+mod tag;
+
+pub use envelope::{Envelope, SealedRecord, SignedMessage, signed_bytes};
+pub use hello::{CloseReason, Features, Hello, HelloBinding, HelloLimits, Role, WIRE_VERSION};
+pub use membership::{
+    Beat, Beats, Known, MemberEntry, MembershipRequest, MembershipResponse, Record, Secret,
+    ShortId, chain_step,
+};
+pub use pull::{ItemId, PullDigest, PullHello, PullKind, PullRequest, PullUpdate};
+pub use state::{DataMessage, StateInfo, StateRequest, StateResponse};
+pub use tag::Tag;
+
+use bytes::Bytes;
+
+use crate::id::{ChannelId, ChannelTag, Epoch, PkiId};
+
+/// A message between peers. What it must be tagged with, who vouches for it and how large it may be
+/// follow from its kind, so that an illegal combination cannot be written down.
+// fabric: gossip/message.proto GossipMessage
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// A member about itself.
+    Record(Record),
+    /// Proofs that members live.
+    Beats(Beats),
+    /// What do you know of the members?
+    MembershipRequest(MembershipRequest),
+    /// The answer, a page.
+    MembershipResponse(MembershipResponse),
+    /// A member about itself in one channel.
+    StateInfo(StateInfo),
+    /// A block, pushed.
+    Data(DataMessage),
+    /// Pull, first step: what do you have?
+    Hello(PullHello),
+    /// Pull, second step: this.
+    Digest(PullDigest),
+    /// Pull, third step: give me these.
+    Request(PullRequest),
+    /// Pull, last step: one of them.
+    Update(PullUpdate),
+    /// Blocks from here to there, please, over this stream.
+    StateRequest(StateRequest),
+    /// One of them.
+    StateResponse(StateResponse),
+}
+
+/// Kinds of messages, without their contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each names the variant of `Message` that documents it")]
+pub enum Kind {
+    Record,
+    Beats,
+    MembershipRequest,
+    MembershipResponse,
+    StateInfo,
+    Data,
+    Hello,
+    Digest,
+    Request,
+    Update,
+    StateRequest,
+    StateResponse,
+}
+
+impl Kind {
+    /// The kind's name: part of signed bytes and of metrics, so it never changes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Beats => "beats",
+            Self::MembershipRequest => "membership-request",
+            Self::MembershipResponse => "membership-response",
+            Self::StateInfo => "state-info",
+            Self::Data => "data",
+            Self::Hello => "pull-hello",
+            Self::Digest => "pull-digest",
+            Self::Request => "pull-request",
+            Self::Update => "pull-update",
+            Self::StateRequest => "state-request",
+            Self::StateResponse => "state-response",
+        }
+    }
+
+    /// The class whose cap the kind's frames obey.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::Record
+            | Self::Beats
+            | Self::StateInfo
+            | Self::Hello
+            | Self::Digest
+            | Self::Request
+            | Self::StateRequest => Class::Control,
+            Self::MembershipRequest | Self::MembershipResponse => Class::Membership,
+            Self::Data | Self::Update | Self::StateResponse => Class::Block,
+        }
+    }
+}
+
+/// Classes of frames: each has a cap, and the transport treats each its own way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Small messages that must never wait behind data.
+    Control,
+    /// Membership pages.
+    Membership,
+    /// One block; a stream of its own.
+    Block,
+}
+
+impl Class {
+    /// Greatest frame in bytes, the length field not counted.
+    pub const fn frame_max(self) -> usize {
+        match self {
+            Self::Control => 64 << 10,
+            Self::Membership => 256 << 10,
+            // Fabric's own limit for a message is 100 MiB; 64 KiB more for what we put in front.
+            Self::Block => (100 << 20) + (64 << 10),
+        }
+    }
+
+    pub(crate) const fn to_byte(self) -> u8 {
+        match self {
+            Self::Control => 1,
+            Self::Membership => 2,
+            Self::Block => 3,
+        }
+    }
+
+    pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Control),
+            2 => Some(Self::Membership),
+            3 => Some(Self::Block),
+            _ => None,
+        }
+    }
+}
+
+/// Who vouches for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This peer, by its signature, however the message travelled.
+    Signed(PkiId),
+    /// The peer at the other end of the connection.
+    Sender,
+}
+
+/// Which channel a message is about, as far as it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChannelRef {
+    /// By name, between members of the channel.
+    Name(ChannelId),
+    /// By a tag that tells the name only to who knows the channel.
+    Tag(ChannelTag),
+}
+
+/// What can be said of a message before anything is verified: enough to refuse it for nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageHeader {
+    /// The kind.
+    pub kind: Kind,
+    /// The channel, for kinds that have one.
+    pub channel: Option<ChannelRef>,
+    /// Who claims to have originated it, for signed kinds.
+    pub originator: Option<PkiId>,
+    /// Which life of the originator, for kinds that say.
+    pub epoch: Option<Epoch>,
+    /// Version, sequence or block number, for kinds that have one; else 0.
+    pub sequence: u64,
+}
+
+impl Message {
+    /// The message's kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Record(_) => Kind::Record,
+            Self::Beats(_) => Kind::Beats,
+            Self::MembershipRequest(_) => Kind::MembershipRequest,
+            Self::MembershipResponse(_) => Kind::MembershipResponse,
+            Self::StateInfo(_) => Kind::StateInfo,
+            Self::Data(_) => Kind::Data,
+            Self::Hello(_) => Kind::Hello,
+            Self::Digest(_) => Kind::Digest,
+            Self::Request(_) => Kind::Request,
+            Self::Update(_) => Kind::Update,
+            Self::StateRequest(_) => Kind::StateRequest,
+            Self::StateResponse(_) => Kind::StateResponse,
+        }
+    }
+
+    /// Who has to vouch for it.
+    pub const fn origin(&self) -> Origin {
+        match self {
+            Self::Record(record) => Origin::Signed(record.pki_id),
+            Self::StateInfo(info) => Origin::Signed(info.pki_id),
+            Self::Beats(_)
+            | Self::MembershipRequest(_)
+            | Self::MembershipResponse(_)
+            | Self::Data(_)
+            | Self::Hello(_)
+            | Self::Digest(_)
+            | Self::Request(_)
+            | Self::Update(_)
+            | Self::StateRequest(_)
+            | Self::StateResponse(_) => Origin::Sender,
+        }
+    }
+
+    /// Who may see it.
+    // fabric: gossip/protoext/message.go IsTagLegal
+    pub const fn tag(&self) -> Tag {
+        match self {
+            Self::Record(_)
+            | Self::Beats(_)
+            | Self::MembershipRequest(_)
+            | Self::MembershipResponse(_) => Tag::Empty,
+            Self::Data(_)
+            | Self::Hello(_)
+            | Self::Digest(_)
+            | Self::Request(_)
+            | Self::Update(_) => Tag::ChanAndOrg,
+            Self::StateInfo(_) | Self::StateRequest(_) | Self::StateResponse(_) => Tag::ChanOrOrg,
+        }
+    }
+
+    /// Its channel, as far as it says.
+    pub fn channel(&self) -> Option<ChannelRef> {
+        match self {
+            Self::Record(_)
+            | Self::Beats(_)
+            | Self::MembershipRequest(_)
+            | Self::MembershipResponse(_) => None,
+            Self::StateInfo(info) => Some(ChannelRef::Tag(info.tag)),
+            Self::Data(data) => Some(ChannelRef::Name(data.channel.clone())),
+            Self::Hello(hello) => Some(ChannelRef::Name(hello.channel.clone())),
+            Self::Digest(digest) => Some(ChannelRef::Name(digest.channel.clone())),
+            Self::Request(request) => Some(ChannelRef::Name(request.channel.clone())),
+            Self::Update(update) => Some(ChannelRef::Name(update.channel.clone())),
+            Self::StateRequest(request) => Some(ChannelRef::Name(request.channel.clone())),
+            Self::StateResponse(response) => Some(ChannelRef::Name(response.channel.clone())),
+        }
+    }
+
+    /// What stands in the place of the channel when the message is signed.
+    pub fn channel_context(&self) -> Bytes {
+        match self.channel() {
+            None => Bytes::new(),
+            Some(ChannelRef::Name(name)) => Bytes::copy_from_slice(name.as_str().as_bytes()),
+            Some(ChannelRef::Tag(tag)) => Bytes::copy_from_slice(tag.as_bytes()),
+        }
+    }
+
+    /// What `admit` is asked about.
+    pub fn header(&self) -> MessageHeader {
+        let (epoch, sequence) = match self {
+            Self::Record(record) => (Some(record.epoch), u64::from(record.version)),
+            Self::StateInfo(info) => (Some(info.epoch), info.sequence),
+            Self::Data(data) => (None, data.block.number.get()),
+            Self::Update(update) => (None, update.block.number.get()),
+            Self::StateResponse(response) => (None, response.block.number.get()),
+            Self::StateRequest(request) => (None, request.from.get()),
+            Self::Beats(_)
+            | Self::MembershipRequest(_)
+            | Self::MembershipResponse(_)
+            | Self::Hello(_)
+            | Self::Digest(_)
+            | Self::Request(_) => (None, 0),
+        };
+        let originator = match self.origin() {
+            Origin::Signed(pki_id) => Some(pki_id),
+            Origin::Sender => None,
+        };
+        MessageHeader { kind: self.kind(), channel: self.channel(), originator, epoch, sequence }
+    }
+}

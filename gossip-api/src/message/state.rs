@@ -1,0 +1,62 @@
+//! Blocks, heights, and ranges of blocks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ChannelId, ChannelTag, Epoch, Height, Nonce, PkiId, SeqNum};
+use crate::ledger::Block;
+
+/// A member about itself in one channel. The height is a claim.
+// fabric: gossip/message.proto StateInfo
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateInfo {
+    /// The channel, for those who know it.
+    pub tag: ChannelTag,
+    /// Who.
+    pub pki_id: PkiId,
+    /// Which life of the member.
+    pub epoch: Epoch,
+    /// Rises with every change within the epoch; the greater (epoch, sequence) holds.
+    pub sequence: u64,
+    /// Height of its ledger.
+    pub height: Height,
+    /// Whether it has left the channel.
+    pub left_channel: bool,
+}
+
+/// A block, pushed.
+// fabric: gossip/message.proto DataMessage
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataMessage {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The block.
+    pub block: Block,
+}
+
+/// Asks for a range of blocks, answered on the same stream block by block.
+// fabric: gossip/message.proto RemoteStateRequest
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRequest {
+    /// Echoed in every part of the answer.
+    pub nonce: Nonce,
+    /// The channel.
+    pub channel: ChannelId,
+    /// First block wanted.
+    pub from: SeqNum,
+    /// Last block wanted, included.
+    pub to: SeqNum,
+    /// The answer ends before the block that would exceed this many bytes; at least one block is sent.
+    pub bytes_max: u64,
+}
+
+/// One block of the range.
+// fabric: gossip/message.proto RemoteStateResponse
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateResponse {
+    /// Of the request.
+    pub nonce: Nonce,
+    /// The channel.
+    pub channel: ChannelId,
+    /// The block.
+    pub block: Block,
+}

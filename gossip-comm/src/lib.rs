@@ -1,0 +1,24 @@
+//! The authenticated transport between peers: QUIC, and a simulated network over the same contract.
+//!
+//! [`Command`] and [`Event`] are the whole contract. The layer above is a
+//! [`Machine`](gossip_api::Machine) and never knows which of the two serves it:
+//!
+//! ```text
+//!                Command                    Command
+//!   machine ----------------> quic     machine ----------------> sim
+//!           <----------------  |               <----------------  |
+//!                 Event      packets                 Event     one event queue, virtual time, one seed
+//! ```
+//!
+//! It does not decide whom to connect to, verifies no message beyond the connection's own hello, and
+//! keeps nothing about peers that are not connected.
+
+mod comm;
+#[cfg(feature = "quic")]
+pub mod quic;
+#[cfg(feature = "sim")]
+pub mod sim;
+
+pub use comm::{
+    Comm, Command, Connected, DisconnectCause, Event, InboundId, RequestId, ResponseOutcome,
+};

@@ -1,0 +1,1 @@
+//! Membership: who is alive, told by signed records and hash-chain beats.

@@ -1,0 +1,1 @@
+//! Leader election among the peers of one organisation in one channel.

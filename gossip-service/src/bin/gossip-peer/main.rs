@@ -1,0 +1,2 @@
+//! The daemon that operators run.
+fn main() {}
