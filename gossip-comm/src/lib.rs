@@ -14,6 +14,7 @@
 //! keeps nothing about peers that are not connected.
 
 mod comm;
+mod host;
 #[cfg(feature = "quic")]
 pub mod quic;
 #[cfg(feature = "sim")]
@@ -22,3 +23,4 @@ pub mod sim;
 pub use comm::{
     Comm, Command, Connected, DisconnectCause, Event, InboundId, RequestId, ResponseOutcome,
 };
+pub use host::{Effect, Host};
