@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Beats, Class, DataMessage, Envelope, Hello, MembershipRequest, MembershipResponse, Message,
-    PullDigest, PullHello, PullRequest, PullUpdate, Record, StateInfo, StateRequest, StateResponse,
-    WIRE_VERSION,
+    Probe, ProofOfLife, PullDigest, PullHello, PullRequest, PullUpdate, Record, StateInfo,
+    StateRequest, StateResponse, WIRE_VERSION,
 };
 use crate::bounded::Blob;
 use crate::error::WireError;
@@ -46,6 +46,8 @@ enum Body {
     Update(Nonce, ChannelId, BlockHead),
     StateRequest(StateRequest),
     StateResponse(Nonce, ChannelId, BlockHead),
+    Probe(Probe),
+    ProofOfLife(ProofOfLife),
 }
 
 /// A block without its large fields, and how long these are.
@@ -162,6 +164,8 @@ fn body_of(message: &Message) -> Body {
         Message::StateResponse(response) => {
             Body::StateResponse(response.nonce, response.channel, BlockHead::of(&response.block))
         }
+        Message::Probe(probe) => Body::Probe(probe),
+        Message::ProofOfLife(proof) => Body::ProofOfLife(proof),
     }
 }
 
@@ -190,6 +194,8 @@ pub(crate) fn decode(body: &[u8], raw: &[Bytes]) -> Result<Message, WireError> {
         Body::Digest(digest) => Message::Digest(digest),
         Body::Request(request) => Message::Request(request),
         Body::StateRequest(request) => Message::StateRequest(request),
+        Body::Probe(probe) => Message::Probe(probe),
+        Body::ProofOfLife(proof) => Message::ProofOfLife(proof),
     };
     if raw.is_empty() { Ok(message) } else { Err(WireError::Misplaced("payload not announced")) }
 }

@@ -202,3 +202,36 @@ pub struct MembershipResponse {
     /// Whether there is more to ask for.
     pub more: bool,
 }
+
+/// One question of a [`Probe`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Who is to prove that it lives.
+    pub target: ShortId,
+    /// What its signature must cover; random, single use.
+    pub nonce: Nonce,
+    /// How many more peers may pass the question on; 0 if only the receiver may answer.
+    pub hops: u8,
+}
+
+/// Asks members for proofs of life: the receiver itself, or others through it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// At most 64 questions.
+    pub asks: Bounded<Ask, 64>,
+}
+
+/// "I live": signed by the member itself over nonces that others drew, so that it can be neither made by
+/// anybody else nor kept for later.
+// fabric-differs: Fabric believes any newer alive message, whenever it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofOfLife {
+    /// Who lives.
+    pub pki_id: PkiId,
+    /// In which life.
+    pub epoch: Epoch,
+    /// Its newest beat.
+    pub sequence: u64,
+    /// Every nonce that it answers, at most 64.
+    pub nonces: Bounded<Nonce, 64>,
+}

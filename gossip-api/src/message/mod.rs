@@ -5,6 +5,8 @@
 //! | record | its member's signature | empty | control |
 //! | beats | each beat by its chain | empty | control |
 //! | membership request, response | the connection; the records inside by signature | empty | membership |
+//! | probe | the connection | empty | control |
+//! | proof of life | its member's signature | empty | control |
 //! | state info | its member's signature | channel or organisation | control |
 //! | data, update | the orderers' signatures inside | channel and organisation | block |
 //! | hello, digest, request | the connection | channel and organisation | control |
@@ -22,8 +24,8 @@ mod tag;
 pub use envelope::{Envelope, SealedRecord, SignedMessage, signed_bytes};
 pub use hello::{CloseReason, Features, Hello, HelloBinding, HelloLimits, Role, WIRE_VERSION};
 pub use membership::{
-    Beat, Beats, Known, MemberEntry, MembershipRequest, MembershipResponse, Record, Secret,
-    ShortId, chain_step,
+    Ask, Beat, Beats, Known, MemberEntry, MembershipRequest, MembershipResponse, Probe,
+    ProofOfLife, Record, Secret, ShortId, chain_step,
 };
 pub use pull::{ItemId, PullDigest, PullHello, PullKind, PullRequest, PullUpdate};
 pub use state::{DataMessage, StateInfo, StateRequest, StateResponse};
@@ -63,6 +65,10 @@ pub enum Message {
     StateRequest(StateRequest),
     /// One of them.
     StateResponse(StateResponse),
+    /// Do you live? Does it live?
+    Probe(Probe),
+    /// I live, and these nonces show that I say so now.
+    ProofOfLife(ProofOfLife),
 }
 
 /// Kinds of messages, without their contents.
@@ -82,6 +88,8 @@ pub enum Kind {
     Update,
     StateRequest,
     StateResponse,
+    Probe,
+    ProofOfLife,
 }
 
 impl Kind {
@@ -100,6 +108,8 @@ impl Kind {
             Self::Update => "pull-update",
             Self::StateRequest => "state-request",
             Self::StateResponse => "state-response",
+            Self::Probe => "probe",
+            Self::ProofOfLife => "proof-of-life",
         }
     }
 
@@ -112,7 +122,9 @@ impl Kind {
             | Self::Hello
             | Self::Digest
             | Self::Request
-            | Self::StateRequest => Class::Control,
+            | Self::StateRequest
+            | Self::Probe
+            | Self::ProofOfLife => Class::Control,
             Self::MembershipRequest | Self::MembershipResponse => Class::Membership,
             Self::Data | Self::Update | Self::StateResponse => Class::Block,
         }
@@ -208,6 +220,8 @@ impl Message {
             Self::Update(_) => Kind::Update,
             Self::StateRequest(_) => Kind::StateRequest,
             Self::StateResponse(_) => Kind::StateResponse,
+            Self::Probe(_) => Kind::Probe,
+            Self::ProofOfLife(_) => Kind::ProofOfLife,
         }
     }
 
@@ -216,6 +230,7 @@ impl Message {
         match self {
             Self::Record(record) => Origin::Signed(record.pki_id),
             Self::StateInfo(info) => Origin::Signed(info.pki_id),
+            Self::ProofOfLife(proof) => Origin::Signed(proof.pki_id),
             Self::Beats(_)
             | Self::MembershipRequest(_)
             | Self::MembershipResponse(_)
@@ -225,7 +240,8 @@ impl Message {
             | Self::Request(_)
             | Self::Update(_)
             | Self::StateRequest(_)
-            | Self::StateResponse(_) => Origin::Sender,
+            | Self::StateResponse(_)
+            | Self::Probe(_) => Origin::Sender,
         }
     }
 
@@ -236,7 +252,9 @@ impl Message {
             Self::Record(_)
             | Self::Beats(_)
             | Self::MembershipRequest(_)
-            | Self::MembershipResponse(_) => Tag::Empty,
+            | Self::MembershipResponse(_)
+            | Self::Probe(_)
+            | Self::ProofOfLife(_) => Tag::Empty,
             Self::Data(_)
             | Self::Hello(_)
             | Self::Digest(_)
@@ -252,7 +270,9 @@ impl Message {
             Self::Record(_)
             | Self::Beats(_)
             | Self::MembershipRequest(_)
-            | Self::MembershipResponse(_) => None,
+            | Self::MembershipResponse(_)
+            | Self::Probe(_)
+            | Self::ProofOfLife(_) => None,
             Self::StateInfo(info) => Some(ChannelRef::Tag(info.tag)),
             Self::Data(data) => Some(ChannelRef::Name(data.channel.clone())),
             Self::Hello(hello) => Some(ChannelRef::Name(hello.channel.clone())),
@@ -278,6 +298,7 @@ impl Message {
         let (epoch, sequence) = match self {
             Self::Record(record) => (Some(record.epoch), u64::from(record.version)),
             Self::StateInfo(info) => (Some(info.epoch), info.sequence),
+            Self::ProofOfLife(proof) => (Some(proof.epoch), proof.sequence),
             Self::Data(data) => (None, data.block.number.get()),
             Self::Update(update) => (None, update.block.number.get()),
             Self::StateResponse(response) => (None, response.block.number.get()),
@@ -287,7 +308,8 @@ impl Message {
             | Self::MembershipResponse(_)
             | Self::Hello(_)
             | Self::Digest(_)
-            | Self::Request(_) => (None, 0),
+            | Self::Request(_)
+            | Self::Probe(_) => (None, 0),
         };
         let originator = match self.origin() {
             Origin::Signed(pki_id) => Some(pki_id),
