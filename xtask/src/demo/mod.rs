@@ -1,0 +1,178 @@
+//! `cargo xtask demo`: real blocks cross a real network, on one machine, in about a minute.
+//!
+//! Five peers of two organisations run as processes of their own, with identities and blocks of a
+//! genuine Fabric network. One peer of each organisation reads the blocks from a directory, the
+//! others get them by gossip. One is killed half way and comes back, one starts late. In the end
+//! every ledger is compared with the recorded blocks.
+
+mod feed;
+mod interrupt;
+mod layout;
+mod peers;
+mod ports;
+mod run;
+mod status;
+mod table;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::shell::{self, cargo};
+use feed::Feed;
+use interrupt::Interrupt;
+use layout::{Place, Shared};
+use peers::{Part, Peer};
+use ports::Ports;
+use run::{CHANNEL, Run};
+use table::Screen;
+use verdict::{Check, Events};
+
+/// How to run the demo.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// Time between two blocks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.75, value_parser = pace)]
+    seconds_per_block: f64,
+    /// Keep the peers' directories under target/demo.
+    #[arg(long)]
+    keep: bool,
+    /// End with one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+    /// Run this executable instead of building gossip-peer.
+    #[arg(long, value_name = "FILE")]
+    gossip_peer: Option<PathBuf>,
+}
+
+/// Builds, runs, judges; an error unless every ledger is identical and complete.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    let target = shell::target()?;
+    let program = match &args.gossip_peer {
+        Some(program) => {
+            program.canonicalize().with_context(|| format!("no {}", program.display()))?
+        }
+        None => build(&target, &interrupt)?,
+    };
+    let home = target.join("demo").join(run_id());
+    let result = perform(args, &program, &home, &interrupt);
+    let failed = result.is_err() && interrupt.check().is_ok();
+    if args.keep || failed {
+        println!("the peers' directories and logs are in {}", home.display());
+    } else if home.exists() {
+        std::fs::remove_dir_all(&home)
+            .with_context(|| format!("cannot remove {}", home.display()))?;
+    }
+    let summary = result?;
+    if args.json {
+        println!("{}", serde_json::to_string(&summary)?);
+    }
+    ensure!(summary.identical, "not every ledger is identical and complete");
+    Ok(())
+}
+
+fn perform(
+    args: &Args,
+    program: &Path,
+    home: &Path,
+    interrupt: &Interrupt,
+) -> Result<verdict::Summary> {
+    let mut ports = Ports::claim(process::id())?;
+    let fixtures = shell::root().join("peer-mcs/tests/fixtures");
+    let recorded = fixtures.join(CHANNEL).join("blocks");
+    let source = home.join("source");
+    layout::private_dir(&source)?;
+    let peers = network(home, &Shared { fixtures: &fixtures, source: &source }, &mut ports)?;
+    let every = Duration::from_secs_f64(args.seconds_per_block);
+    let feed = Feed::new(&recorded, &source, every)?;
+    let blocks = feed.len() + 1;
+    let mut run = Run { program, peers, feed, screen: Screen::new(), interrupt };
+    let events = run.spread()?;
+    judge(&run, &recorded, blocks, &events)
+}
+
+/// Checks every ledger and tells the verdict.
+fn judge(
+    run: &Run<'_>,
+    recorded: &Path,
+    blocks: usize,
+    events: &Events,
+) -> Result<verdict::Summary> {
+    let started = Instant::now();
+    let mut checks = Vec::new();
+    for peer in &run.peers {
+        run.interrupt.check()?;
+        let check = verdict::check(run.program, peer, CHANNEL, recorded)?;
+        println!("{:<18}{}", peer.place.name, sentence(&check));
+        checks.push(check);
+    }
+    let events = Events { took: events.took + started.elapsed(), ..*events };
+    Ok(verdict::summary(&run.peers, &checks, blocks, &events))
+}
+
+fn sentence(check: &Check) -> String {
+    let Check { height, chain_ok, identical, complete } = check;
+    let word = |good: &bool, yes: &'static str, no: &'static str| if *good { yes } else { no };
+    format!(
+        "{height} blocks, {}, {}, {}",
+        word(chain_ok, "hash chain verified", "HASH CHAIN BROKEN"),
+        word(identical, "identical to the source", "NOT IDENTICAL to the source"),
+        word(complete, "complete", "INCOMPLETE"),
+    )
+}
+
+/// Directories and ports for every peer.
+fn network(home: &Path, shared: &Shared<'_>, ports: &mut Ports) -> Result<Vec<Peer>> {
+    let mut peers: Vec<Peer> = Vec::new();
+    for (number, org, part) in CAST {
+        let place = Place::claim(home, (number, org), ports)?;
+        let leader = peers.iter().find(|peer| peer.part == Part::Leader && peer.place.org == org);
+        layout::lay_out(&place, leader.map_or(&place, |leader| &leader.place), shared)?;
+        peers.push(Peer::new(place, part));
+    }
+    Ok(peers)
+}
+
+/// Builds the daemon in release and returns its path.
+fn build(target: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
+    println!("building gossip-peer in release");
+    let what = ["build", "--release", "--package", "gossip-service", "--features", "peer"];
+    let mut cargo =
+        cargo(what).args(["--bin", "gossip-peer"]).spawn().context("cannot start cargo")?;
+    let status = loop {
+        if let Some(status) = cargo.try_wait()? {
+            break status;
+        }
+        if let Err(interrupted) = interrupt.rest(Duration::from_millis(100)) {
+            let _ = cargo.kill();
+            let _ = cargo.wait();
+            return Err(interrupted);
+        }
+    };
+    ensure!(status.success(), "gossip-peer does not build ({status})");
+    Ok(target.join("release/gossip-peer"))
+}
+
+/// A name that no other run has.
+fn run_id() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", since.as_secs(), process::id())
+}
+
+fn pace(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=60.0).contains(&seconds) { Ok(seconds) } else { Err("0 to 60 seconds".to_owned()) }
+}
+
+/// Number and organisation of each peer, and its part; leaders come first.
+const CAST: [(u8, u8, Part); 5] = [
+    (0, 1, Part::Leader),
+    (1, 1, Part::Victim),
+    (2, 1, Part::Late),
+    (0, 2, Part::Leader),
+    (1, 2, Part::Follower),
+];

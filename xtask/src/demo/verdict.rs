@@ -1,0 +1,163 @@
+//! The verdict: every ledger against the recorded blocks.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::peers::{Peer, wait_until};
+use super::status::Ways;
+
+/// What `gossip-peer ledger check` finds.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Check {
+    /// Blocks in the ledger.
+    pub(crate) height: u64,
+    /// Whether each block names the hash of the one before it.
+    pub(crate) chain_ok: bool,
+    /// Whether each block equals the recorded one.
+    pub(crate) identical: bool,
+    /// Whether no recorded block lacks.
+    pub(crate) complete: bool,
+}
+
+impl Check {
+    /// Whether nothing is wrong with the ledger.
+    pub(crate) fn is_good(&self) -> bool {
+        self.chain_ok && self.identical && self.complete
+    }
+}
+
+/// The last line with `--json`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Summary {
+    orgs: usize,
+    peers: usize,
+    /// Blocks in each ledger, the genesis block included.
+    blocks: usize,
+    /// Whether every ledger equals the source and lacks nothing.
+    pub(crate) identical: bool,
+    killed: usize,
+    late: usize,
+    by_push: u64,
+    by_pull: u64,
+    by_catch_up: u64,
+    seconds: f64,
+}
+
+/// What happened in the run, besides the ledgers.
+pub(crate) struct Events {
+    /// Peers that were killed and started again.
+    pub(crate) killed: usize,
+    /// Peers that were started late.
+    pub(crate) late: usize,
+    /// How long it took, without the build.
+    pub(crate) took: Duration,
+}
+
+/// Checks the ledger of the stopped `peer` against the blocks in `recorded`.
+pub(crate) fn check(program: &Path, peer: &Peer, channel: &str, recorded: &Path) -> Result<Check> {
+    let answer = peer.place.home.join("verdict");
+    let mut process = Command::new(program)
+        .args(["ledger", "check", "--json", "--channel", channel, "--config"])
+        .arg(peer.place.config())
+        .arg("--against")
+        .arg(recorded)
+        .stdin(Stdio::null())
+        .stdout(File::create(&answer)?)
+        .spawn()
+        .context("cannot start the check of the ledgers")?;
+    if wait_until(&mut process, Instant::now() + TIMEOUT)?.is_none() {
+        process.kill()?;
+        process.wait()?;
+        bail!("the check of {}'s ledger does not end", peer.place.name);
+    }
+    let text = std::fs::read_to_string(&answer)?;
+    parse(&text)
+        .with_context(|| format!("the check of {}'s ledger gave no verdict", peer.place.name))
+}
+
+fn parse(text: &str) -> Result<Check> {
+    let last = text.lines().rfind(|line| !line.trim().is_empty()).context("it wrote nothing")?;
+    Ok(serde_json::from_str(last)?)
+}
+
+/// Puts checks and counters together.
+pub(crate) fn summary(peers: &[Peer], checks: &[Check], blocks: usize, events: &Events) -> Summary {
+    let mut ways = Ways::default();
+    for peer in peers {
+        ways += peer.ways();
+    }
+    let mut orgs: Vec<u8> = peers.iter().map(|peer| peer.place.org).collect();
+    orgs.dedup();
+    let whole = |check: &Check| check.is_good() && usize::try_from(check.height) == Ok(blocks);
+    Summary {
+        orgs: orgs.len(),
+        peers: peers.len(),
+        blocks,
+        identical: checks.len() == peers.len() && checks.iter().all(whole),
+        killed: events.killed,
+        late: events.late,
+        by_push: ways.by_push,
+        by_pull: ways.by_pull,
+        by_catch_up: ways.by_catch_up,
+        seconds: (events.took.as_secs_f64() * 10.0).round() / 10.0,
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::demo::layout::Place;
+    use crate::demo::peers::Part;
+
+    fn peers() -> Vec<Peer> {
+        let peer = |org| {
+            let place =
+                Place { name: "p".into(), org, home: PathBuf::new(), gossip: 1, operations: 2 };
+            Peer::new(place, Part::Follower)
+        };
+        vec![peer(1), peer(1), peer(2)]
+    }
+
+    const GOOD: Check = Check { height: 55, chain_ok: true, identical: true, complete: true };
+
+    #[test]
+    fn the_last_line_of_a_check_is_its_verdict() {
+        let line =
+            r#"{"channel":"trade","height":55,"chain_ok":true,"identical":true,"complete":false}"#;
+        let check = parse(&format!("checking\n{line}\n\n")).unwrap();
+        assert_eq!(check.height, 55);
+        assert!(!check.is_good());
+        assert!(parse("").is_err());
+        assert!(parse("done").is_err());
+    }
+
+    #[test]
+    fn one_bad_ledger_spoils_the_verdict() {
+        let events = Events { killed: 1, late: 1, took: Duration::from_millis(12_345) };
+        let verdict = |checks: &[Check]| summary(&peers(), checks, 55, &events).identical;
+        assert!(verdict(&[GOOD, GOOD, GOOD]));
+        assert!(!verdict(&[GOOD, GOOD]));
+        assert!(!verdict(&[GOOD, GOOD, Check { chain_ok: false, ..GOOD }]));
+        assert!(!verdict(&[GOOD, GOOD, Check { identical: false, ..GOOD }]));
+        assert!(!verdict(&[GOOD, GOOD, Check { complete: false, ..GOOD }]));
+        assert!(!verdict(&[GOOD, GOOD, Check { height: 54, ..GOOD }]));
+    }
+
+    #[test]
+    fn the_summary_is_one_line_of_json() {
+        let events = Events { killed: 1, late: 1, took: Duration::from_millis(12_345) };
+        let line =
+            serde_json::to_string(&summary(&peers(), &[GOOD, GOOD, GOOD], 55, &events)).unwrap();
+        let expect = r#"{"orgs":2,"peers":3,"blocks":55,"identical":true,"killed":1,"late":1,"by_push":0,"by_pull":0,"by_catch_up":0,"seconds":12.3}"#;
+        assert_eq!(line, expect);
+    }
+}

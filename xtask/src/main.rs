@@ -1,0 +1,63 @@
+//! Everything a developer runs: checks, tests, the demo, simulations and benchmarks.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to its user"
+)]
+
+mod ci;
+mod demo;
+mod deny;
+mod lab;
+mod layers;
+mod parity;
+mod shell;
+mod source;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything a developer runs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The gate: fmt, clippy, docs, tidy, layers, test, deny
+    Ci(ci::Args),
+    /// Run every test of the workspace
+    Test(test::Args),
+    /// List what stands out; fail on missing module docs and broken links
+    Tidy,
+    /// Check the rules of the architecture
+    Layers,
+    /// Compare with Fabric: what is cited, what deviates, what is missing
+    Parity(parity::Args),
+    /// Spread genuine Fabric blocks through five real peers and compare their ledgers
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Ci(args) => ci::run_all(&args),
+        Task::Test(args) => test::run_all(&args),
+        Task::Tidy => tidy::run(),
+        Task::Layers => layers::run(),
+        Task::Parity(args) => parity::run(&args),
+        Task::Demo(args) => demo::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

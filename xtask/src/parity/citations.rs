@@ -1,0 +1,107 @@
+//! Citations of Fabric in comments.
+
+/// One function of Fabric, named in a comment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Citation {
+    /// Fabric's package, as a path in its repository.
+    pub(crate) package: String,
+    /// The function or type.
+    pub(crate) function: String,
+    /// Why ours is another, if it is.
+    pub(crate) differs: Option<String>,
+    /// File and line of the comment.
+    pub(crate) place: String,
+}
+
+impl Citation {
+    /// What is cited, whatever the place.
+    pub(crate) fn key(&self) -> (&str, &str) {
+        (&self.package, &self.function)
+    }
+}
+
+/// The citations in the file at `path`; a `fabric-differs:` belongs to the citations of the comment above it.
+pub(crate) fn of(path: &str, text: &str) -> Vec<Citation> {
+    let mut found: Vec<Citation> = Vec::new();
+    let mut open = 0;
+    let mut differs = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let comment = line
+            .trim_start()
+            .strip_prefix("//")
+            .map(|text| text.trim_start_matches(['/', '!']).trim());
+        let Some(comment) = comment else {
+            open = found.len();
+            differs = false;
+            continue;
+        };
+        if let Some(cited) = comment.strip_prefix("fabric:") {
+            differs = false;
+            found.extend(citations(cited, &format!("{path}:{number}")));
+        } else if let Some(reason) = comment.strip_prefix("fabric-differs:") {
+            differs = true;
+            set_reason(&mut found, open, reason.trim());
+        } else if differs {
+            set_reason(&mut found, open, comment);
+        }
+    }
+    found
+}
+
+fn set_reason(found: &mut [Citation], open: usize, reason: &str) {
+    for citation in found.iter_mut().skip(open) {
+        let sentence = citation.differs.get_or_insert_default();
+        if !sentence.is_empty() {
+            sentence.push(' ');
+        }
+        sentence.push_str(reason);
+    }
+}
+
+/// `path Function, Function …`: a path, then names up to the first word that is none.
+fn citations(cited: &str, place: &str) -> Vec<Citation> {
+    let mut words = cited.split_whitespace();
+    let path = words.next().unwrap_or_default();
+    let package = match path.rsplit_once('/') {
+        Some((package, file)) if file.contains('.') => package,
+        _ => path,
+    };
+    let is_name = |word: &&str| word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
+    words
+        .map(|word| word.trim_end_matches([',', ';', '.']))
+        .take_while(is_name)
+        .map(|name| name.rsplit('.').next().unwrap_or(name))
+        .map(|name| Citation {
+            package: package.to_owned(),
+            function: name.to_owned(),
+            differs: None,
+            place: place.to_owned(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_citation_names_package_and_functions() {
+        let found = of(
+            "a.rs",
+            "fn a() {}\n// fabric: gossip/comm/comm_impl.go Send, commImpl.Probe (both)\n",
+        );
+        let keys: Vec<_> = found.iter().map(Citation::key).collect();
+        assert_eq!(keys, [("gossip/comm", "Send"), ("gossip/comm", "Probe")]);
+        assert_eq!(found[0].place, "a.rs:2");
+        let found = of("a.rs", "/// fabric: internal/pkg/peer/blocksprovider DeliverStreamer");
+        assert_eq!(found[0].key(), ("internal/pkg/peer/blocksprovider", "DeliverStreamer"));
+    }
+
+    #[test]
+    fn a_reason_belongs_to_the_comment_above_and_may_be_long() {
+        let text = "// fabric: a/b.go One\nx();\n// fabric: a/b.go Two\n// fabric-differs: first\n// second.\ny();\n// other\n";
+        let found = of("a.rs", text);
+        assert_eq!(found[0].differs, None);
+        assert_eq!(found[1].differs.as_deref(), Some("first second."));
+    }
+}

@@ -1,0 +1,80 @@
+//! What the documents say about the workspace is what the workspace says about itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(root().join(path)).expect("a document of the repository")
+}
+
+/// The value of `key = "value"` at the start of a line.
+fn value<'a>(manifest: &'a str, key: &str) -> &'a str {
+    let head = format!("{key} = \"");
+    let line = manifest.lines().find_map(|line| line.strip_prefix(&head));
+    line.and_then(|rest| rest.strip_suffix('"')).expect("a key of the manifest")
+}
+
+#[test]
+fn a_crate_is_described_the_same_everywhere() {
+    let readme = read("README.md");
+    for name in EIGHT {
+        let description = value(&read(format!("{name}/Cargo.toml")), "description").to_owned();
+        let row = format!("| [`{name}`]({name}) | {description} |");
+        assert!(readme.contains(&row), "README.md lacks the row\n{row}");
+        let file = if name == "xtask" { "src/main.rs" } else { "src/lib.rs" };
+        let docs = read(format!("{name}/{file}"));
+        assert_eq!(
+            docs.lines().next(),
+            Some(format!("//! {description}").as_str()),
+            "{name}/{file}"
+        );
+    }
+}
+
+#[test]
+fn members_inherit_what_the_workspace_decides() {
+    for name in EIGHT {
+        let manifest = read(format!("{name}/Cargo.toml"));
+        for key in ["version", "edition", "rust-version", "license", "publish"] {
+            let line = format!("{key}.workspace = true");
+            assert!(manifest.lines().any(|l| l == line), "{name}/Cargo.toml lacks `{line}`");
+        }
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{name}/Cargo.toml has its own lints"
+        );
+    }
+}
+
+#[test]
+fn the_toolchain_is_named_exactly() {
+    assert_eq!(value(&read("rust-toolchain.toml"), "channel"), "1.95.0");
+}
+
+#[test]
+fn the_readme_starts_a_newcomer_with_two_commands() {
+    let readme = read("README.md");
+    let start = readme.split("```sh").nth(1).and_then(|rest| rest.split("```").next());
+    let commands: Vec<_> = start
+        .unwrap_or_default()
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert_eq!(commands, ["cargo xtask demo", "cargo xtask test"]);
+}
+
+const EIGHT: [&str; 8] = [
+    "gossip-api",
+    "gossip-comm",
+    "gossip-discovery",
+    "gossip-election",
+    "gossip-service",
+    "gossip-state",
+    "peer-mcs",
+    "xtask",
+];
