@@ -1,0 +1,204 @@
+//! Whom to ask: peers ranked by organisation and by what they delivered.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gossip_api::{Height, Mono, PkiId, RemotePeer, SeqNum};
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+
+/// The peers of the channel that may be asked, and our experience with them.
+///
+/// Experience outlives a peer's absence, so that a liar gains nothing by coming back.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    known: BTreeMap<PkiId, Source>,
+    penalty: Duration,
+    penalty_max: Duration,
+    per_source: usize,
+}
+
+#[derive(Debug)]
+struct Source {
+    peer: RemotePeer,
+    own_org: bool,
+    present: bool,
+    claimed: Height,
+    in_flight: usize,
+    /// Requests that failed since the last one that did not.
+    failures: u32,
+    /// It sent what honest peers do not: last choice for good.
+    distrusted: bool,
+    blocked_until: Mono,
+    /// Bytes a second, a moving average; nothing before its first answer.
+    rate: Option<u64>,
+}
+
+impl Source {
+    fn may_serve(&self, number: SeqNum) -> bool {
+        self.present && self.claimed.next_block() > number
+    }
+
+    /// Whether its claim alone is worth worrying about.
+    const fn is_credible(&self) -> bool {
+        self.present && !self.distrusted && self.failures < CREDIBLE_FAILURES
+    }
+
+    /// Smaller is better; a random number decides between equals.
+    fn rank(&self) -> impl Ord + use<> {
+        let speed = self.rate.map_or(u32::MAX, |rate| rate.max(1).ilog2());
+        (self.distrusted, self.failures > 0, !self.own_org, self.in_flight, Reverse(speed))
+    }
+}
+
+impl Sources {
+    pub(crate) const fn new(penalty: Duration, penalty_max: Duration, per_source: usize) -> Self {
+        Self { known: BTreeMap::new(), penalty, penalty_max, per_source }
+    }
+
+    /// Notes a claim. What a peer claims last holds, be it lower.
+    pub(crate) fn claim(&mut self, peer: RemotePeer, claimed: Height, own_org: bool) {
+        if let Some(source) = self.known.get_mut(&peer.pki_id) {
+            source.peer = peer;
+            source.own_org = own_org;
+            source.claimed = claimed;
+            source.present = true;
+            return;
+        }
+        if self.known.len() >= SOURCES_MAX && !self.forget_one() {
+            return;
+        }
+        let source = Source {
+            own_org,
+            present: true,
+            claimed,
+            in_flight: 0,
+            failures: 0,
+            distrusted: false,
+            blocked_until: Mono::ZERO,
+            rate: None,
+            peer,
+        };
+        self.known.insert(source.peer.pki_id, source);
+    }
+
+    /// Makes room by forgetting an absent peer, an honest one first.
+    fn forget_one(&mut self) -> bool {
+        let absent =
+            self.known.iter().filter(|(_, source)| !source.present && source.in_flight == 0);
+        let victim = absent.min_by_key(|(_, source)| (source.distrusted, source.failures));
+        let victim = victim.map(|(pki_id, _)| *pki_id);
+        victim.is_some_and(|pki_id| self.known.remove(&pki_id).is_some())
+    }
+
+    pub(crate) fn gone(&mut self, peer: &PkiId) {
+        if let Some(source) = self.known.get_mut(peer) {
+            source.present = false;
+        }
+    }
+
+    /// The best peer to ask for `number` now.
+    pub(crate) fn pick(
+        &self,
+        number: SeqNum,
+        now: Mono,
+        exclude: &[PkiId],
+        rng: &mut ChaCha8Rng,
+    ) -> Option<(RemotePeer, Height)> {
+        self.known
+            .values()
+            .filter(|source| source.may_serve(number) && source.blocked_until <= now)
+            .filter(|source| source.in_flight < self.per_source)
+            .filter(|source| !exclude.contains(&source.peer.pki_id))
+            .map(|source| (source.rank(), rng.next_u32(), source))
+            .min_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)))
+            .map(|(_, _, source)| (source.peer.clone(), source.claimed))
+    }
+
+    pub(crate) fn began(&mut self, peer: &PkiId) {
+        if let Some(source) = self.known.get_mut(peer) {
+            source.in_flight = source.in_flight.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn ended(&mut self, peer: &PkiId) {
+        if let Some(source) = self.known.get_mut(peer) {
+            source.in_flight = source.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// It delivered `bytes` in `took`.
+    pub(crate) fn delivered(&mut self, peer: &PkiId, bytes: u64, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let rate = bytes.saturating_mul(1_000_000) / micros;
+        if let Some(source) = self.known.get_mut(peer).filter(|source| !source.distrusted) {
+            source.failures = 0;
+            source.rate = Some(source.rate.map_or(rate, |old| old / 4 * 3 + rate / 4));
+        }
+    }
+
+    /// It did not deliver: left alone for a while, longer each time.
+    pub(crate) fn failed(&mut self, peer: &PkiId, now: Mono) {
+        if let Some(source) = self.known.get_mut(peer) {
+            let factor = 1u32.checked_shl(source.failures).unwrap_or(u32::MAX);
+            let wait = self.penalty.saturating_mul(factor).min(self.penalty_max);
+            source.failures = source.failures.saturating_add(1);
+            source.blocked_until = now.after(wait);
+        }
+    }
+
+    /// It had not what it claimed; it may claim again.
+    pub(crate) fn disprove(&mut self, peer: &PkiId, missing: SeqNum) {
+        if let Some(source) = self.known.get_mut(peer) {
+            source.claimed = source.claimed.min(Height::new(missing.get()));
+        }
+    }
+
+    /// It sent what honest peers do not: last choice from now on.
+    pub(crate) fn distrust(&mut self, peer: &PkiId, now: Mono) {
+        self.failed(peer, now);
+        if let Some(source) = self.known.get_mut(peer) {
+            source.distrusted = true;
+        }
+    }
+
+    /// The highest claim of all who are present, be they believed or not.
+    pub(crate) fn highest_claim(&self) -> Height {
+        let present = self.known.values().filter(|source| source.present);
+        present.map(|source| source.claimed).max().unwrap_or_default()
+    }
+
+    /// The highest claim of those who have not failed repeatedly.
+    pub(crate) fn credible_claim(&self) -> Height {
+        let credible = self.known.values().filter(|source| source.is_credible());
+        credible.map(|source| source.claimed).max().unwrap_or_default()
+    }
+
+    /// Whether anybody may be asked for `number` now, or is being asked.
+    pub(crate) fn has_usable(&self, number: SeqNum, now: Mono) -> bool {
+        self.known.values().any(|source| {
+            source.may_serve(number) && (source.blocked_until <= now || source.in_flight > 0)
+        })
+    }
+
+    /// How many present peers claim to have `number`.
+    pub(crate) fn claimants(&self, number: SeqNum) -> usize {
+        self.known.values().filter(|source| source.may_serve(number)).count()
+    }
+
+    /// When the next peer that claims `number` may be asked again.
+    pub(crate) fn next_unblocked(&self, number: SeqNum, after: Mono) -> Option<Mono> {
+        self.known
+            .values()
+            .filter(|source| source.may_serve(number) && source.blocked_until > after)
+            .map(|source| source.blocked_until)
+            .min()
+    }
+}
+
+/// Peers remembered; beyond that only better-behaved ones are forgotten for new ones.
+const SOURCES_MAX: usize = 4096;
+
+/// Failures in a row after which a claim alone no longer makes us look elsewhere.
+const CREDIBLE_FAILURES: u32 = 3;

@@ -1,0 +1,545 @@
+//! The machine: what happens to a block between its arrival and the ledger.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gossip_api::{
+    Block, BlockError, BlockHash, ChannelId, Checked, Height, Machine, Mono, Now, PkiId, SeqNum,
+    Wakeup,
+};
+use rand_chacha::ChaCha8Rng;
+
+use crate::catchup::Catchup;
+use crate::commit::{Commits, Phase};
+use crate::config::StateConfig;
+use crate::conflict::Conflicts;
+use crate::payloads::{Payloads, Slot, Stage};
+use crate::sources::Sources;
+use crate::stall::StalledReason;
+use crate::stats::Stats;
+use crate::words::{Action, BlockOrigin, DropReason, Input, RequestOutcome};
+
+/// Ordered delivery to the ledger and state transfer of one channel.
+// fabric: gossip/state/state.go GossipStateProviderImpl
+#[derive(Debug)]
+pub struct StateTransfer {
+    pub(crate) channel: ChannelId,
+    pub(crate) config: Checked<StateConfig>,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) payloads: Payloads,
+    pub(crate) sources: Sources,
+    pub(crate) catchup: Catchup,
+    pub(crate) commits: Commits,
+    pub(crate) conflicts: Conflicts,
+    started: bool,
+    /// Header hash of the ledger's last block.
+    tip: Option<BlockHash>,
+    /// Configurations committed since the start; what is verified under an older one is verified again.
+    generation: u64,
+    /// Next number that our own stream will bring, once it has brought one.
+    source_next: Option<SeqNum>,
+    /// The last committed blocks, to serve pulls.
+    cache: BTreeMap<SeqNum, Block>,
+    cache_bytes: usize,
+    largest_block: usize,
+    pub(crate) stats: Stats,
+    /// When the machine last did anything: deadlines up to here were looked at.
+    pub(crate) last: Mono,
+    /// When the height or the next missing number last moved.
+    pub(crate) moved_at: Mono,
+}
+
+impl StateTransfer {
+    /// A state transfer that waits for [`Input::Started`].
+    // fabric: gossip/state/state.go NewGossipStateProvider
+    pub fn new(channel: ChannelId, config: Checked<StateConfig>, rng: ChaCha8Rng) -> Self {
+        Self {
+            channel,
+            rng,
+            payloads: Payloads::new(Height::default(), config.window_blocks, config.budget_bytes),
+            sources: Sources::new(config.penalty, config.penalty_max, config.requests_per_source),
+            catchup: Catchup::default(),
+            commits: Commits::new(config.commit_retry, config.commit_retry_max),
+            conflicts: Conflicts::default(),
+            started: false,
+            tip: None,
+            generation: 0,
+            source_next: None,
+            cache: BTreeMap::new(),
+            cache_bytes: 0,
+            largest_block: 0,
+            stats: Stats::default(),
+            last: Mono::ZERO,
+            moved_at: Mono::ZERO,
+            config,
+        }
+    }
+
+    /// Whether a block with this number would be taken. Asked before any cryptography.
+    pub fn wants(&self, number: SeqNum) -> bool {
+        self.started && self.conflicts.halted().is_none() && self.payloads.wants(number)
+    }
+
+    /// Whether a block that is not wanted contradicts one that we have, so that it should be offered all
+    /// the same.
+    pub fn is_conflict(&self, block: &Block) -> bool {
+        let kept = self.believed_hash(block.number);
+        kept.is_some_and(|kept| self.conflicts.is_suspect(block, kept))
+    }
+
+    /// The ledger's height.
+    pub const fn height(&self) -> Height {
+        self.payloads.height()
+    }
+
+    /// The lowest number that is neither in the ledger nor in the window.
+    // fabric: gossip/state/payloads_buffer.go Next
+    pub fn next_missing(&self) -> SeqNum {
+        self.payloads.next_missing()
+    }
+
+    /// A verified block of the window, or one of the last committed ones.
+    pub fn holds(&self, number: SeqNum) -> Option<&Block> {
+        let buffered = self.payloads.get(number).filter(|slot| slot.is_verified());
+        buffered.map(|slot| &slot.block).or_else(|| self.cache.get(&number))
+    }
+
+    /// Whether our own stream may be read one block further: back-pressure.
+    // fabric: gossip/state/state.go addPayload
+    pub fn room(&self) -> bool {
+        let height = self.height().next_block();
+        let next = self.source_next.map_or(height, |next| next.max(height));
+        let is_next = next == height;
+        let fits = self.payloads.fits(self.largest_block, self.catchup.reserved());
+        self.started
+            && self.conflicts.halted().is_none()
+            && next < self.payloads.window_end()
+            && (is_next || fits)
+    }
+
+    /// Numbers for metrics and status.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            height: self.height(),
+            buffered_blocks: self.payloads.len(),
+            buffered_bytes: self.payloads.bytes(),
+            requests_in_flight: self.catchup.len(),
+            ..self.stats.clone()
+        }
+    }
+
+    /// The channel.
+    pub const fn channel(&self) -> &ChannelId {
+        &self.channel
+    }
+
+    /// What the channel waits for, if it does not move although it should.
+    pub fn stalled_reason(&self, now: Now) -> Option<StalledReason> {
+        if !self.started {
+            return Some(StalledReason::NotStarted);
+        }
+        if let Some(number) = self.conflicts.halted() {
+            return Some(StalledReason::Halted { number });
+        }
+        self.stalled_by_ledger(now.mono).or_else(|| self.stalled_by_sources(now.mono))
+    }
+
+    fn stalled_by_ledger(&self, now: Mono) -> Option<StalledReason> {
+        match self.commits.phase() {
+            Phase::Waiting { until, reason } => Some(StalledReason::LedgerFails {
+                number: self.height().next_block(),
+                reason: reason.clone(),
+                retry_in: until.since(now),
+            }),
+            Phase::InFlight { since, through } if now.since(*since) > SLOW_AFTER => {
+                Some(StalledReason::LedgerSlow { number: *through, since: now.since(*since) })
+            }
+            Phase::InFlight { .. } | Phase::Idle => None,
+        }
+    }
+
+    fn on_started(&mut self, now: Mono, height: Height, tip: Option<BlockHash>) {
+        self.started = true;
+        self.tip = tip;
+        self.moved_at = now;
+        let _ = self.payloads.advance(height);
+    }
+
+    fn on_offered(&mut self, now: Mono, slot: Slot) -> Vec<Action> {
+        let number = slot.block.number;
+        let origin = slot.origin;
+        self.catchup.note_size(slot.block.len());
+        self.largest_block = self.largest_block.max(slot.block.len());
+        if origin == BlockOrigin::Source {
+            self.source_next = Some(number.next());
+        }
+        if let Err(actions) = self.note_part(now, &slot) {
+            return actions;
+        }
+        if self.started && self.payloads.refusal(number) == Some(DropReason::Known) {
+            return self.on_known(slot);
+        }
+        if !self.wants(number) {
+            let reason = self.payloads.refusal(number).unwrap_or(DropReason::Halted);
+            return vec![self.drop(number, origin, reason)];
+        }
+        if self.conflicts.is_ruled_out(number, slot.hash) {
+            return vec![self.drop(number, origin, DropReason::Halted)];
+        }
+        if self.breaks_chain(&slot) {
+            let error = BlockError::PreviousHashMismatch(number);
+            return self.refuse(now, number, origin, error, true);
+        }
+        let evicted = match self.payloads.insert(slot) {
+            Ok(evicted) => evicted,
+            Err(reason) => return vec![self.drop(number, origin, reason)],
+        };
+        let mut actions: Vec<Action> = evicted
+            .into_iter()
+            .map(|slot| self.drop(slot.block.number, slot.origin, DropReason::Evicted))
+            .collect();
+        actions.extend(self.verify_next());
+        actions
+    }
+
+    /// A number that we have already: the same block, or a contradiction that is worth a look.
+    fn on_known(&mut self, slot: Slot) -> Vec<Action> {
+        if self.is_conflict(&slot.block) {
+            self.conflicts.suspect(slot.block.clone(), slot.origin);
+            return vec![Action::Verify { block: slot.block, origin: slot.origin }];
+        }
+        vec![self.drop(slot.block.number, slot.origin, DropReason::Known)]
+    }
+
+    /// Hash of the header that we believe to carry `number`.
+    fn believed_hash(&self, number: SeqNum) -> Option<BlockHash> {
+        let buffered = self.payloads.get(number).filter(|slot| slot.is_verified());
+        buffered.map(|slot| slot.hash).or_else(|| self.conflicts.committed_hash(number))
+    }
+
+    /// Whether the block below is known and the block does not continue it.
+    fn breaks_chain(&self, slot: &Slot) -> bool {
+        let below = if slot.block.number == self.height().next_block() {
+            self.tip
+        } else {
+            let below = slot.block.number.get().checked_sub(1).map(SeqNum::new);
+            below.and_then(|number| self.believed_hash(number))
+        };
+        below.is_some_and(|hash| slot.block.previous_hash.as_ref() != hash.as_bytes())
+    }
+
+    /// Sends to verification what may be verified: nothing above a configuration that is not committed.
+    fn verify_next(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let mut expected = self.height().next_block();
+        let generation = self.generation;
+        for (number, slot) in self.payloads.iter_mut() {
+            if slot.stage == Stage::Held {
+                slot.stage = Stage::Verifying;
+                slot.generation = generation;
+                slot.certain = *number == expected;
+                actions.push(Action::Verify { block: slot.block.clone(), origin: slot.origin });
+            }
+            if slot.is_config {
+                break;
+            }
+            expected = if *number == expected { expected.next() } else { expected };
+        }
+        actions
+    }
+
+    /// Whether a configuration below `number` is not in force yet.
+    fn is_below_config(&self, number: SeqNum) -> bool {
+        self.payloads
+            .iter()
+            .take_while(|(other, _)| **other < number)
+            .any(|(_, slot)| slot.is_config)
+    }
+
+    fn on_verified(&mut self, now: Mono, block: &Block, origin: BlockOrigin) -> Vec<Action> {
+        let number = block.number;
+        if let Some(other) = self.conflicts.take_signed(&block.header()) {
+            return self.on_conflict(other);
+        }
+        let below_config = self.is_below_config(number);
+        let generation = self.generation;
+        let Some(slot) = self.payloads.get_mut(number).filter(|slot| is_answered(slot, block))
+        else {
+            return vec![self.drop(number, origin, DropReason::NotAsked)];
+        };
+        if below_config || slot.generation != generation {
+            slot.stage = Stage::Held;
+            return self.verify_next();
+        }
+        slot.stage = Stage::Verified;
+        let slot = slot.clone();
+        if self.breaks_chain(&slot) {
+            self.payloads.remove(number);
+            let error = BlockError::PreviousHashMismatch(number);
+            return self.refuse(now, number, origin, error, false);
+        }
+        let mut actions = self.drop_unlinked(now, number, slot.hash);
+        if !slot.accepted {
+            self.mark_accepted(number);
+            actions.push(Action::Accepted { block: slot.block, origin });
+        }
+        actions
+    }
+
+    fn mark_accepted(&mut self, number: SeqNum) {
+        if let Some(slot) = self.payloads.get_mut(number) {
+            slot.accepted = true;
+        }
+    }
+
+    /// Drops what lies right above a valid block and does not continue it.
+    fn drop_unlinked(&mut self, now: Mono, number: SeqNum, hash: BlockHash) -> Vec<Action> {
+        let next = number.next();
+        let Some(slot) = self.payloads.get(next) else { return Vec::new() };
+        let is_judged = matches!(slot.stage, Stage::Held | Stage::Verified);
+        if !is_judged || slot.block.previous_hash.as_ref() == hash.as_bytes() {
+            return Vec::new();
+        }
+        let origin = slot.origin;
+        let is_forged = !slot.is_verified() && !slot.accepted;
+        self.payloads.remove(next);
+        self.refuse(now, next, origin, BlockError::PreviousHashMismatch(next), is_forged)
+    }
+
+    fn on_refused(
+        &mut self,
+        now: Mono,
+        number: SeqNum,
+        origin: BlockOrigin,
+        error: BlockError,
+    ) -> Vec<Action> {
+        if self.conflicts.take_refused(number, origin) {
+            return self.refuse(now, number, origin, error, true);
+        }
+        let generation = self.generation;
+        let is_policy = matches!(error, BlockError::PolicyNotSatisfied { .. });
+        let Some(slot) =
+            self.payloads.get_mut(number).filter(|slot| slot.stage == Stage::Verifying)
+        else {
+            return vec![self.drop(number, origin, DropReason::NotAsked)];
+        };
+        if is_policy && slot.generation != generation {
+            slot.stage = Stage::Held;
+            return self.verify_next();
+        }
+        let is_fault = slot.certain || !is_policy;
+        self.payloads.remove(number);
+        if !is_fault {
+            self.catchup.cap(number);
+        }
+        let mut actions = self.refuse(now, number, origin, error, is_fault);
+        actions.extend(self.verify_next());
+        actions
+    }
+
+    /// Reports a block that is not believed, and, if an honest peer would not have sent it, its sender.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Mono,
+        number: SeqNum,
+        origin: BlockOrigin,
+        error: BlockError,
+        is_fault: bool,
+    ) -> Vec<Action> {
+        let reason = error.class();
+        let mut actions = vec![self.drop(number, origin, DropReason::Refused(error))];
+        if let Some(peer) = origin.peer().filter(|_| is_fault) {
+            actions.push(self.blame(now, peer, reason));
+        }
+        actions
+    }
+
+    pub(crate) fn blame(&mut self, now: Mono, peer: PkiId, reason: &'static str) -> Action {
+        self.sources.distrust(&peer, now);
+        Action::Blame { peer, reason }
+    }
+
+    pub(crate) fn drop(
+        &mut self,
+        number: SeqNum,
+        origin: BlockOrigin,
+        reason: DropReason,
+    ) -> Action {
+        let count = self.stats.dropped.entry(reason.label()).or_default();
+        *count = count.saturating_add(1);
+        Action::Drop { number, origin, reason }
+    }
+
+    fn on_conflict(&mut self, other: Block) -> Vec<Action> {
+        match self.believed_hash(other.number) {
+            Some(kept) => vec![Action::Conflict(Box::new(self.conflicts.prove(other, kept)))],
+            None => Vec::new(),
+        }
+    }
+
+    /// The operator's word: buffered blocks that it rules out go, with what lies above them.
+    fn on_resume(&mut self, accept: BlockHash) -> Vec<Action> {
+        let next = self.height().next_block();
+        let Some(decided) = self.conflicts.resume(accept, next) else { return Vec::new() };
+        if self.payloads.get(decided).is_none_or(|slot| slot.hash == accept) {
+            return Vec::new();
+        }
+        let above = self.payloads.iter().map(|(number, _)| *number).filter(|n| *n >= decided);
+        let above: Vec<SeqNum> = above.collect();
+        let removed: Vec<Slot> =
+            above.into_iter().filter_map(|n| self.payloads.remove(n)).collect();
+        removed
+            .into_iter()
+            .map(|slot| self.drop(slot.block.number, slot.origin, DropReason::Halted))
+            .collect()
+    }
+
+    fn on_committed(&mut self, now: Mono, height: Height) -> Vec<Action> {
+        self.commits.succeeded();
+        if height <= self.height() {
+            return self.uncommit();
+        }
+        let mut is_configured = false;
+        for slot in self.payloads.advance(height) {
+            is_configured |= slot.is_config;
+            self.stats.committed.count(&slot.origin);
+            self.conflicts.committed(slot.block.number, slot.hash, slot.is_config);
+            self.tip = (slot.block.number.height() == height).then_some(slot.hash);
+            self.remember(slot.block);
+        }
+        self.uncommit();
+        self.catchup.lift();
+        self.moved_at = now;
+        let mut actions = vec![Action::Announce { height }];
+        if is_configured {
+            self.generation = self.generation.saturating_add(1);
+            self.hold_verified();
+        }
+        actions.extend(self.verify_next());
+        actions
+    }
+
+    /// What the ledger did not take after all is simply verified.
+    fn uncommit(&mut self) -> Vec<Action> {
+        for (_, slot) in self.payloads.iter_mut() {
+            if slot.stage == Stage::Committing {
+                slot.stage = Stage::Verified;
+            }
+        }
+        Vec::new()
+    }
+
+    /// Another configuration is in force: what was verified under the last one has to be again.
+    fn hold_verified(&mut self) {
+        for (_, slot) in self.payloads.iter_mut() {
+            if slot.stage == Stage::Verified {
+                slot.stage = Stage::Held;
+            }
+        }
+    }
+
+    fn remember(&mut self, block: Block) {
+        self.cache_bytes = self.cache_bytes.saturating_add(block.len());
+        self.cache.insert(block.number, block);
+        while self.cache_bytes > self.config.cache_bytes {
+            let Some((_, oldest)) = self.cache.pop_first() else { break };
+            self.cache_bytes = self.cache_bytes.saturating_sub(oldest.len());
+        }
+    }
+
+    fn on_commit_failed(&mut self, now: Mono, reason: String) -> Vec<Action> {
+        self.commits.failed(now, reason);
+        self.uncommit()
+    }
+
+    /// Begins the next commit if the ledger is free.
+    // fabric: gossip/state/state.go deliverPayloads
+    fn commit_next(&mut self, now: Mono) -> Option<Action> {
+        if self.conflicts.halted().is_some() || !self.commits.may_begin(now) {
+            return None;
+        }
+        let run = self.payloads.ready(self.config.commit_blocks, self.config.commit_bytes);
+        let through = *run.last()?;
+        let mut blocks = Vec::with_capacity(run.len());
+        let mut origins = Vec::with_capacity(run.len());
+        for number in run {
+            if let Some(slot) = self.payloads.get_mut(number) {
+                slot.stage = Stage::Committing;
+                blocks.push(slot.block.clone());
+                origins.push(slot.origin);
+            }
+        }
+        self.commits.began(now, through);
+        Some(Action::Commit { blocks, origins })
+    }
+
+    fn on_peer_gone(&mut self, peer: &PkiId) -> Vec<Action> {
+        self.sources.gone(peer);
+        Vec::new()
+    }
+
+    fn on_request_ended(&mut self, now: Mono, id: u64, outcome: RequestOutcome) -> Vec<Action> {
+        self.request_ended(now, id, outcome);
+        Vec::new()
+    }
+}
+
+impl Machine for StateTransfer {
+    type Input = Input;
+    type Action = Action;
+
+    fn handle(&mut self, now: Now, input: Input) -> Vec<Action> {
+        let now = now.mono;
+        self.last = now;
+        let missing = self.next_missing();
+        let mut actions = match input {
+            Input::Started { height, tip } => {
+                self.on_started(now, height, tip);
+                vec![Action::Announce { height }]
+            }
+            Input::Offered { block, origin, is_config } => {
+                self.on_offered(now, Slot::new(block, origin, is_config))
+            }
+            Input::Verified { block, origin } => self.on_verified(now, &block, origin),
+            Input::Refused { number, origin, error } => self.on_refused(now, number, origin, error),
+            Input::PeerHeight { peer, height, own_org } => {
+                self.sources.claim(peer, height, own_org);
+                Vec::new()
+            }
+            Input::PeerGone { peer } => self.on_peer_gone(&peer),
+            Input::RequestEnded { id, outcome } => self.on_request_ended(now, id, outcome),
+            Input::Committed { height } => self.on_committed(now, height),
+            Input::CommitFailed { reason } => self.on_commit_failed(now, reason),
+            Input::Halted { number } => {
+                self.conflicts.halt(number);
+                Vec::new()
+            }
+            Input::Resume { accept } => self.on_resume(accept),
+            Input::Tick => Vec::new(),
+        };
+        if self.started {
+            actions.extend(self.commit_next(now));
+            self.note_progress(now, missing);
+            actions.extend(self.plan(now));
+        }
+        self.stats.buffered_bytes_max = self.stats.buffered_bytes_max.max(self.payloads.bytes());
+        crate::invariants::check(self);
+        actions
+    }
+
+    fn next_wakeup(&self) -> Option<Wakeup> {
+        self.deadlines()
+            .into_iter()
+            .filter(|(_, at)| *at > self.last)
+            .min_by_key(|(_, at)| *at)
+            .map(|(deadline, at)| Wakeup { at, why: deadline.why() })
+    }
+}
+
+/// Whether `slot` waits for a verdict on `block`.
+fn is_answered(slot: &Slot, block: &Block) -> bool {
+    slot.stage == Stage::Verifying && slot.block.header() == block.header()
+}
+
+/// A commit takes milliseconds; one that takes this long is worth a word.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
