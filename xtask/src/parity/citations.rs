@@ -14,6 +14,11 @@ pub(crate) struct Citation {
 }
 
 impl Citation {
+    /// Whether what is cited is one of Fabric's own tests.
+    pub(crate) fn is_test(&self) -> bool {
+        self.function.starts_with("Test")
+    }
+
     /// What is cited, whatever the place.
     pub(crate) fn key(&self) -> (&str, &str) {
         (&self.package, &self.function)
@@ -58,19 +63,15 @@ fn set_reason(found: &mut [Citation], open: usize, reason: &str) {
     }
 }
 
-/// `path Function, Function …`: a path, then names up to the first word that is none.
+/// `path Function, Function (remark)`: a path, then names between commas; anything else is prose.
 fn citations(cited: &str, place: &str) -> Vec<Citation> {
-    let mut words = cited.split_whitespace();
-    let path = words.next().unwrap_or_default();
+    let (path, names) = cited.trim().split_once(' ').unwrap_or((cited, ""));
     let package = match path.rsplit_once('/') {
         Some((package, file)) if file.contains('.') => package,
         _ => path,
     };
-    let is_name = |word: &&str| word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
-    words
-        .map(|word| word.trim_end_matches([',', ';', '.']))
-        .take_while(is_name)
-        .map(|name| name.rsplit('.').next().unwrap_or(name))
+    let names = names.split(',').filter_map(name);
+    names
         .map(|name| Citation {
             package: package.to_owned(),
             function: name.to_owned(),
@@ -78,6 +79,15 @@ fn citations(cited: &str, place: &str) -> Vec<Citation> {
             place: place.to_owned(),
         })
         .collect()
+}
+
+/// The one name in `part`, without its receiver; a remark in parentheses may follow.
+fn name(part: &str) -> Option<&str> {
+    let (name, rest) = part.trim().split_once(' ').unwrap_or((part.trim(), ""));
+    let name = name.trim_end_matches(['.', ';', ':']);
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_.".contains(c));
+    let alone = rest.is_empty() || rest.trim_start().starts_with('(');
+    (is_name && alone).then(|| name.rsplit('.').next().unwrap_or(name))
 }
 
 #[cfg(test)]
@@ -93,6 +103,8 @@ mod tests {
         let keys: Vec<_> = found.iter().map(Citation::key).collect();
         assert_eq!(keys, [("gossip/comm", "Send"), ("gossip/comm", "Probe")]);
         assert_eq!(found[0].place, "a.rs:2");
+        let found = of("a.rs", "// fabric: a/b.go the prefix CORE, any case, Name");
+        assert_eq!(found.iter().map(Citation::key).collect::<Vec<_>>(), [("a", "Name")]);
         let found = of("a.rs", "/// fabric: internal/pkg/peer/blocksprovider DeliverStreamer");
         assert_eq!(found[0].key(), ("internal/pkg/peer/blocksprovider", "DeliverStreamer"));
     }

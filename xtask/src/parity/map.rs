@@ -38,7 +38,7 @@ pub(crate) fn rows(text: &str) -> Result<Vec<Row>> {
         if line.starts_with('#') {
             let path =
                 line.trim_start_matches('#').split_whitespace().find(|word| word.contains('/'));
-            package = path.map(|path| path.trim_matches('`').to_owned()).unwrap_or_default();
+            package = path.map(|path| path.trim_matches(['`', ':']).to_owned()).unwrap_or_default();
         }
         if let Some(cells) = cells(line).filter(|_| !package.is_empty()) {
             rows.extend(row(&package, &cells, number)?);
@@ -93,7 +93,7 @@ mod tests {
 
     fn parse(line: &str) -> Result<Vec<Row>> {
         rows(&format!(
-            "## `gossip/comm` (the transport)\n| Fabric | Here | Status | Note |\n|---|---|---|---|\n{line}\n"
+            "## `gossip/comm`: the transport\n| Fabric | Here | Status | Note |\n|---|---|---|---|\n{line}\n"
         ))
     }
 

@@ -74,13 +74,17 @@ fn print_missing(rows: &[Row]) {
 }
 
 fn print_counts(citations: &[Citation], rows: &[Row]) {
-    let cited: BTreeSet<_> = citations.iter().map(Citation::key).collect();
+    let distinct = |tests: bool| {
+        let kept = citations.iter().filter(|citation| citation.is_test() == tests);
+        kept.map(Citation::key).collect::<BTreeSet<_>>().len()
+    };
     let deviating = citations.iter().filter(|citation| citation.differs.is_some()).count();
     let count = |status: Status| rows.iter().filter(|row| row.status == status).count();
     println!(
-        "\nparity: {} functions cited in the code, {deviating} of them deviating; in the table of {}: \
+        "\nparity: {} functions and {} tests cited, {deviating} deviating; in the table of {}: \
          {} here, {} partly, {} differ, {} left out, {} missing",
-        cited.len(),
+        distinct(false),
+        distinct(true),
         rows.len(),
         count(Status::Here),
         count(Status::Partly),
