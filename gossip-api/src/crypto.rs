@@ -41,8 +41,11 @@ pub trait MessageCryptoService: Send + Sync {
     /// # Errors
     /// The first check that fails. Number, channel and data are not looked at.
     // fabric: internal/peer/gossip/mcs.go VerifyBlockAttestation
-    fn verify_block_attestation(&self, channel: &ChannelId, block: &Block)
-    -> Result<(), BlockError>;
+    fn verify_block_attestation(
+        &self,
+        channel: &ChannelId,
+        block: &Block,
+    ) -> Result<(), BlockError>;
 
     /// Signs `message` with this peer's key.
     ///
@@ -135,8 +138,8 @@ pub fn check_signature_form(signature: &[u8]) -> Result<(), CryptoError> {
 fn is_reduced_ed25519(signature: &[u8]) -> bool {
     // 2^252 + 27742317777372353535851937790883648493, big-endian (RFC 8032, 5.1).
     const ORDER: [u8; 32] = [
-        0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x14, 0xde, 0xf9, 0xde, 0xa2, 0xf7, 0x9c,
-        0xd6, 0x58, 0x12, 0x63, 0x1a, 0x5c, 0xf5, 0xd3, 0xed,
+        0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x14, 0xde, 0xf9, 0xde, 0xa2, 0xf7,
+        0x9c, 0xd6, 0x58, 0x12, 0x63, 0x1a, 0x5c, 0xf5, 0xd3, 0xed,
     ];
     let Some((_, s)) = signature.split_at_checked(32) else { return false };
     s.len() == 32 && s.iter().rev().lt(ORDER.iter())

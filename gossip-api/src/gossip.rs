@@ -112,8 +112,11 @@ pub trait GossipService: Gossip {
     ///
     /// # Errors
     /// If the channel is not joined or its ledger cannot be read.
-    async fn block(&self, channel: &ChannelId, number: SeqNum)
-    -> Result<Option<Block>, GossipError>;
+    async fn block(
+        &self,
+        channel: &ChannelId,
+        number: SeqNum,
+    ) -> Result<Option<Block>, GossipError>;
 
     /// Hands over a block that the host trusts; it is committed in its turn and spread.
     ///

@@ -63,11 +63,7 @@ pub struct IdentityMapConfig {
 
 impl Default for IdentityMapConfig {
     fn default() -> Self {
-        Self {
-            items_max: 4096,
-            items_per_org_max: 1024,
-            unused_after: Duration::from_secs(3600),
-        }
+        Self { items_max: 4096, items_per_org_max: 1024, unused_after: Duration::from_secs(3600) }
     }
 }
 
@@ -203,12 +199,11 @@ impl IdentityMap {
         let invalid: Vec<PkiId> = held
             .into_iter()
             .filter(|(id, entry)| {
-                let unused = *id != self.own
-                    && now.mono.since(entry.used) > self.config.unused_after;
+                let unused =
+                    *id != self.own && now.mono.since(entry.used) > self.config.unused_after;
                 unused
                     || entry.expiration.is_past(now.wall)
-                    || (suspect(&entry.identity)
-                        && mcs.validate_identity(&entry.identity).is_err())
+                    || (suspect(&entry.identity) && mcs.validate_identity(&entry.identity).is_err())
             })
             .map(|(id, _)| id)
             .collect();

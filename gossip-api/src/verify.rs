@@ -65,11 +65,9 @@ impl Verified<Message> {
     /// If the kind is one that its originator signs.
     pub fn sender(signed: SignedMessage, connection: PkiId) -> Result<Self, VerifyError> {
         match signed.message.origin() {
-            Origin::Sender => Ok(Self {
-                message: signed.message,
-                envelope: signed.envelope,
-                author: connection,
-            }),
+            Origin::Sender => {
+                Ok(Self { message: signed.message, envelope: signed.envelope, author: connection })
+            }
             Origin::Signed(_) => Err(VerifyError::NotSenderKind(signed.message.kind().name())),
         }
     }
