@@ -68,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .with_context(|| format!("cannot remove {}", home.display()))?;
     }
     let summary = result?;
+    println!("{}", summary.sentence());
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     }

@@ -176,3 +176,73 @@ pub(crate) fn wait_until(process: &mut Child, deadline: Instant) -> Result<Optio
 
 const GRACE: Duration = Duration::from_secs(2);
 const LAST_WORDS: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use rustix::process::test_kill_process;
+
+    use super::*;
+
+    /// A peer whose program is a shell script, and its directory.
+    fn started(name: &str, script: &str) -> (Peer, PathBuf) {
+        let home = std::env::temp_dir().join(format!("peers-{name}-{}", std::process::id()));
+        fs::create_dir_all(&home).unwrap();
+        let program = home.join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let place =
+            Place { name: name.to_owned(), org: 1, home: home.clone(), gossip: 1, operations: 2 };
+        let mut peer = Peer::new(place, Part::Follower);
+        peer.start(&program).unwrap();
+        (peer, home)
+    }
+
+    fn pid(peer: &Peer) -> Pid {
+        Pid::from_child(peer.process.as_ref().unwrap())
+    }
+
+    /// Waits until the peer's log says something.
+    fn wait_for_words(peer: &Peer) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while peer.last_words().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_dropped_peer() {
+        let (peer, home) = started("dropped", "exec sleep 600");
+        let pid = pid(&peer);
+        assert!(test_kill_process(pid).is_ok());
+        drop(peer);
+        fs::remove_dir_all(home).unwrap();
+        assert!(test_kill_process(pid).is_err());
+    }
+
+    #[test]
+    fn a_peer_that_does_not_listen_is_killed() {
+        let (peer, home) = started("deaf", "trap '' TERM\necho deaf\nwhile :; do sleep 0.1; done");
+        wait_for_words(&peer);
+        let pid = pid(&peer);
+        drop(peer);
+        fs::remove_dir_all(home).unwrap();
+        assert!(test_kill_process(pid).is_err());
+    }
+
+    #[test]
+    fn a_peer_that_ends_by_itself_is_an_error_with_its_last_words() {
+        let (mut peer, home) = started("broken", "echo 'no such key: peer.x'\nexit 2");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let error = loop {
+            if let Err(error) = peer.poll("trade") {
+                break error.to_string();
+            }
+            assert!(Instant::now() < deadline, "the end is not noticed");
+        };
+        fs::remove_dir_all(home).unwrap();
+        assert!(error.contains("broken ended by itself") && error.contains("no such key: peer.x"));
+    }
+}

@@ -48,6 +48,17 @@ pub(crate) struct Summary {
     seconds: f64,
 }
 
+impl Summary {
+    /// The verdict for people.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { peers, blocks, killed, late, seconds, .. } = self;
+        let verdict = if self.identical { "every ledger is" } else { "NOT every ledger is" };
+        format!(
+            "{verdict} identical and complete: {peers} peers, {blocks} blocks, {killed} killed, {late} late, {seconds} s"
+        )
+    }
+}
+
 /// What happened in the run, besides the ledgers.
 pub(crate) struct Events {
     /// Peers that were killed and started again.
