@@ -4,8 +4,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests fail by panicking"
+    clippy::wildcard_enum_match_arm,
+    reason = "tests fail by panicking, and look for one event among others"
 )]
 
 use std::time::Duration;
@@ -209,6 +209,15 @@ fn number_of(message: &Message) -> u64 {
         Message::Beats(beats) => beats.beats.as_slice()[0].sequence,
         other => other.header().sequence,
     }
+}
+
+/// The numbers of the parts of answers that arrived.
+pub fn answers(world: &World, peer: usize) -> Vec<u64> {
+    let part = |(_, event): &(Mono, Event)| match event {
+        Event::Response { message, .. } => Some(number_of(&message.message)),
+        _ => None,
+    };
+    world.machine(peer).heard.iter().filter_map(part).collect()
 }
 
 /// The ends of exchanges that the peer heard of.
