@@ -30,15 +30,13 @@ pub(crate) struct Row {
     pub(crate) note: String,
 }
 
-/// The rows of every table with the columns `Fabric | Here | Status | Note`.
+/// The rows of every table (`Fabric | Here | Status | Note`) below a heading with a package in backquotes.
 pub(crate) fn rows(text: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut package = String::new();
     for (number, line) in (1..).zip(text.lines()) {
         if line.starts_with('#') {
-            let path =
-                line.trim_start_matches('#').split_whitespace().find(|word| word.contains('/'));
-            package = path.map(|path| path.trim_matches(['`', ':']).to_owned()).unwrap_or_default();
+            package = line.split('`').nth(1).unwrap_or_default().to_owned();
         }
         if let Some(cells) = cells(line).filter(|_| !package.is_empty()) {
             rows.extend(row(&package, &cells, number)?);
