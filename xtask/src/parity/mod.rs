@@ -121,15 +121,8 @@ mod tests {
         let code = "// fabric: gossip/comm/comm_impl.go Probe";
         let citations = citations::of("a/src/lib.rs", code);
         let table = |here: &str, status: &str| {
-            let heads = "## gossip/comm
-| Fabric | Here | Status | Note |
-|---|---|---|---|
-";
-            map::rows(&format!(
-                "{heads}| `Probe` | {here} | {status} | |
-"
-            ))
-            .unwrap()
+            let heads = "## `gossip/comm`\n| Fabric | Here | Status | Note |\n|---|---|---|---|\n";
+            map::rows(&format!("{heads}| `Probe` | {here} | {status} | |\n")).unwrap()
         };
         assert_eq!(contradictions(&citations, &table("", "missing")).len(), 1);
         assert_eq!(contradictions(&citations, &table("`Comm`", "here")).len(), 0);
