@@ -2,7 +2,7 @@
 
 use crate::crypto::{MessageCryptoService, check_signature_form};
 use crate::error::{CryptoError, VerifyError};
-use crate::id::{NetworkId, PkiId};
+use crate::id::{ChannelId, NetworkId, PkiId};
 use crate::identity::IdentityMap;
 use crate::machine::Mono;
 use crate::message::{Envelope, Message, Origin, SignedMessage, signed_bytes};
@@ -35,13 +35,15 @@ impl Verified<Message> {
         Ok(Self { message, envelope, author: own })
     }
 
-    /// Accepts a message whose kind is signed by its originator.
+    /// Accepts a message whose kind is signed by its originator; about a channel (`channel`) only if the
+    /// originator may read that channel.
     ///
     /// # Errors
     /// If the kind is not a signed one, the originator is unknown, or the signature is not canonical or
-    /// does not verify over the bytes as received.
+    /// does not verify over the bytes as received, or the channel's Readers policy does not accept it.
     pub fn signed(
         signed: SignedMessage,
+        channel: Option<&ChannelId>,
         identities: &IdentityMap,
         network: &NetworkId,
         mcs: &dyn MessageCryptoService,
@@ -50,13 +52,35 @@ impl Verified<Message> {
         let Origin::Signed(author) = signed.message.origin() else {
             return Err(VerifyError::NotSignedKind(signed.message.kind().name()));
         };
-        check_signature_form(signed.envelope.signature())?;
-        let identity = identities.get(&author, now).ok_or(VerifyError::UnknownIdentity(author))?;
-        let context = signed.message.channel_context();
-        let name = signed.message.kind().name();
-        let bytes = signed_bytes(name, network, &context, signed.envelope.body());
-        mcs.verify(&identity, signed.envelope.signature(), &bytes)?;
-        Ok(Self { message: signed.message, envelope: signed.envelope, author })
+        let verified = Self { message: signed.message, envelope: signed.envelope, author };
+        check_signature_form(verified.envelope.signature())?;
+        verified.check_again(channel, identities, network, mcs, now)?;
+        Ok(verified)
+    }
+
+    /// Checks a signed message once more, because what is believed has changed since.
+    ///
+    /// # Errors
+    /// As [`signed`](Self::signed).
+    pub fn check_again(
+        &self,
+        channel: Option<&ChannelId>,
+        identities: &IdentityMap,
+        network: &NetworkId,
+        mcs: &dyn MessageCryptoService,
+        now: Mono,
+    ) -> Result<(), VerifyError> {
+        let unknown = || VerifyError::UnknownIdentity(self.author);
+        let identity = identities.get(&self.author, now).ok_or_else(unknown)?;
+        let context = self.message.channel_context();
+        let name = self.message.kind().name();
+        let bytes = signed_bytes(name, network, &context, self.envelope.body());
+        let signature = self.envelope.signature();
+        match channel {
+            Some(channel) => mcs.verify_by_channel(channel, &identity, signature, &bytes)?,
+            None => mcs.verify(&identity, signature, &bytes)?,
+        }
+        Ok(())
     }
 
     /// Accepts a point-to-point message on the word of its authenticated connection.

@@ -179,7 +179,7 @@ fn a_record_is_believed_under_its_originators_signature_only() {
     let envelope = own.unwrap().envelope().clone();
     let good = Envelope::decode(&Bytes::from(envelope.encode().concat()).slice(4..)).unwrap();
     let verify = |envelope: Envelope, network: &NetworkId| {
-        Verified::signed(envelope.open().unwrap(), &map, network, &host, at(1).mono)
+        Verified::signed(envelope.open().unwrap(), None, &map, network, &host, at(1).mono)
     };
     assert_eq!(verify(good.clone(), &network()).unwrap().author(), host.pki_id());
     let other = NetworkId::new("prod").unwrap();
