@@ -25,7 +25,7 @@ pub(crate) fn run_all(args: &Args) -> Result<()> {
     if has_nextest() {
         run(cargo(["nextest", "run", "--no-tests", "pass"]).args(what).args(filter))
     } else {
-        run(cargo(["test", "--lib", "--bins", "--tests", "--examples"]).args(what).args(filter))
+        run(cargo(["test", "--tests", "--examples"]).args(what).args(filter))
     }
 }
 
