@@ -68,6 +68,40 @@ fn the_readme_starts_a_newcomer_with_two_commands() {
     assert_eq!(commands, ["cargo xtask demo", "cargo xtask test"]);
 }
 
+/// The words of `text` in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+#[test]
+fn the_files_that_documents_name_exist() {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/fabric-map.md"] {
+        for word in quoted(&read(document)) {
+            let ours = EIGHT.iter().any(|name| word.starts_with(&format!("{name}/")));
+            let lost = ours && !word.contains('*') && !root().join(word).exists();
+            assert!(!lost, "{document} names {word}, which does not exist");
+        }
+    }
+}
+
+#[test]
+fn the_code_map_leads_to_files() {
+    let architecture = read("ARCHITECTURE.md");
+    let map = architecture.split("## Code map").nth(1).expect("a code map");
+    let mut files = 0;
+    for row in map.lines().take_while(|line| !line.starts_with("## ")) {
+        let mut words = quoted(row);
+        let Some(name) = words.next().filter(|name| EIGHT.contains(name)) else { continue };
+        for word in words.filter(|word| word.ends_with(".rs") || word.ends_with('/')) {
+            let home = root().join(name);
+            let found = home.join("src").join(word).exists() || home.join(word).exists();
+            assert!(found, "the code map names {word} of {name}, which does not exist");
+            files += 1;
+        }
+    }
+    assert!(files > EIGHT.len(), "the code map was not found");
+}
+
 const EIGHT: [&str; 8] = [
     "gossip-api",
     "gossip-comm",
