@@ -13,14 +13,32 @@
 //! It does not decide whom to connect to, verifies no message beyond the connection's own hello, and
 //! keeps nothing about peers that are not connected.
 
+#[cfg(feature = "quic")]
+mod clock;
 mod comm;
+#[cfg(feature = "quic")]
+mod config;
+#[cfg(feature = "quic")]
+mod drive;
+#[cfg(feature = "quic")]
+mod error;
 mod host;
+#[cfg(feature = "quic")]
+mod metrics;
 #[cfg(feature = "quic")]
 pub mod quic;
 #[cfg(feature = "sim")]
 pub mod sim;
 
+#[cfg(feature = "quic")]
+pub use clock::{Clock, wall};
 pub use comm::{
     Comm, Command, Connected, DisconnectCause, Event, InboundId, RequestId, ResponseOutcome,
 };
+#[cfg(feature = "quic")]
+pub use config::{CommConfig, InboxConfig, OutboxConfig, SecretBytes, StreamConfig, TlsMaterial};
+#[cfg(feature = "quic")]
+pub use drive::drive;
+#[cfg(feature = "quic")]
+pub use error::CommError;
 pub use host::{Effect, Host};

@@ -1,0 +1,189 @@
+//! Frames on streams: nothing is allocated on the strength of a claim.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use gossip_api::message::{Class, codec};
+use gossip_api::{Envelope, SignedMessage, WireError};
+use quinn::{ReadError, RecvStream, SendStream, WriteError};
+
+/// Reads frames off one stream.
+pub(super) struct FrameReader {
+    stream: RecvStream,
+    buffer: BytesMut,
+    /// Silence after which reading fails; none waits for ever.
+    patience: Option<Duration>,
+}
+
+/// What stands in front of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    /// Class of the frame.
+    pub(super) class: Class,
+    /// Bytes after the length field, within the class's cap.
+    pub(super) length: usize,
+}
+
+/// Why no frame came.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadFailure {
+    /// The connection is gone.
+    #[error("connection lost")]
+    Lost,
+    /// The other side gave the stream up.
+    #[error("stream reset with code {0}")]
+    Reset(u64),
+    /// Nothing came for too long.
+    #[error("nothing came for too long")]
+    Stalled,
+    /// What came is no frame.
+    #[error(transparent)]
+    Malformed(#[from] WireError),
+    /// We are stopping.
+    #[error("stopping")]
+    Stopping,
+}
+
+impl FrameReader {
+    pub(super) fn new(stream: RecvStream, patience: Option<Duration>) -> Self {
+        Self { stream, buffer: BytesMut::new(), patience }
+    }
+
+    /// From here on, silence is no failure.
+    pub(super) fn wait_for_ever(&mut self) {
+        self.patience = None;
+    }
+
+    /// What the next frame says of itself; nothing at the end of the stream.
+    pub(super) async fn header(&mut self) -> Result<Option<Header>, ReadFailure> {
+        while self.buffer.len() < HEADER_LEN {
+            if !self.fill(HEADER_LEN).await? {
+                return match self.buffer.len() {
+                    0 => Ok(None),
+                    found => Err(WireError::Truncated { needed: HEADER_LEN, found }.into()),
+                };
+            }
+        }
+        Ok(self.peek()?)
+    }
+
+    /// As [`header`](Self::header), but of what has arrived already.
+    pub(super) fn peek(&self) -> Result<Option<Header>, WireError> {
+        let Some(&[a, b, c, d, version, class]) = self.buffer.first_chunk::<HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes([a, b, c, d]);
+        let class = codec::peek(length, version, class)?;
+        Ok(Some(Header { class, length: length as usize }))
+    }
+
+    /// Whether the whole frame has arrived.
+    pub(super) fn holds(&self, header: Header) -> bool {
+        self.buffer.len() >= LENGTH_LEN + header.length
+    }
+
+    /// The frame that `header` announced, without its length field.
+    pub(super) async fn frame(&mut self, header: Header) -> Result<Bytes, ReadFailure> {
+        let needed = LENGTH_LEN + header.length;
+        while self.buffer.len() < needed {
+            if !self.fill(needed).await? {
+                return Err(WireError::Truncated { needed, found: self.buffer.len() }.into());
+            }
+        }
+        let _ = self.buffer.split_to(LENGTH_LEN);
+        Ok(self.buffer.split_to(header.length).freeze())
+    }
+
+    /// Waits for the end of the stream.
+    pub(super) async fn end(&mut self) -> Result<(), ReadFailure> {
+        if self.buffer.is_empty() && !self.fill(1).await? {
+            return Ok(());
+        }
+        Err(WireError::Trailing(self.buffer.len()).into())
+    }
+
+    /// Tells the other side that nothing more is read.
+    pub(super) fn stop(&mut self) {
+        // Fails only if the stream has ended, which serves as well.
+        let _ = self.stream.stop(GIVEN_UP.into());
+    }
+
+    /// Appends what has arrived, aiming at `needed` bytes in all; false at the end of the stream.
+    async fn fill(&mut self, needed: usize) -> Result<bool, ReadFailure> {
+        if self.buffer.is_empty() && self.buffer.capacity() > IDLE_CAPACITY {
+            self.buffer = BytesMut::new();
+        }
+        let mut chunks: [Bytes; CHUNKS] = [const { Bytes::new() }; CHUNKS];
+        let reading = self.stream.read_chunks(&mut chunks);
+        let read = match self.patience {
+            Some(patience) => {
+                tokio::time::timeout(patience, reading).await.map_err(|_| ReadFailure::Stalled)?
+            }
+            None => reading.await,
+        };
+        let Some(count) = read.map_err(ReadFailure::from)? else { return Ok(false) };
+        let arrived = chunks.get(..count).unwrap_or_default();
+        let fresh: usize = arrived.iter().map(Bytes::len).sum();
+        self.reserve(fresh, needed);
+        arrived.iter().for_each(|chunk| self.buffer.extend_from_slice(chunk));
+        Ok(true)
+    }
+
+    /// Makes room for `fresh` bytes, and for the rest of the frame as far as that at most doubles what has really come.
+    fn reserve(&mut self, fresh: usize, needed: usize) {
+        let have = self.buffer.len() + fresh;
+        let ahead = needed.saturating_sub(have).min(have.max(GROWTH_MIN));
+        if self.buffer.capacity() < have {
+            self.buffer.reserve(fresh + ahead);
+        }
+    }
+}
+
+impl From<ReadError> for ReadFailure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Reset(code) => Self::Reset(code.into_inner()),
+            ReadError::ConnectionLost(_)
+            | ReadError::ClosedStream
+            | ReadError::IllegalOrderedRead
+            | ReadError::ZeroRttRejected => Self::Lost,
+        }
+    }
+}
+
+/// Reads the message in a frame.
+pub(super) fn open(frame: &Bytes) -> Result<SignedMessage, WireError> {
+    Envelope::decode(frame)?.open()
+}
+
+/// Writes one message; its payload is handed to the stream without a copy.
+pub(super) async fn write(stream: &mut SendStream, envelope: &Envelope) -> Result<(), WriteError> {
+    stream.write_all_chunks(&mut envelope.encode()).await
+}
+
+/// Writes many small messages as one piece: a chunk each would cost more than the copy.
+pub(super) async fn write_batch(
+    stream: &mut SendStream,
+    batch: &[Envelope],
+) -> Result<(), WriteError> {
+    let mut joined = BytesMut::with_capacity(batch.iter().map(Envelope::encoded_len).sum());
+    for part in batch.iter().flat_map(Envelope::encode) {
+        joined.extend_from_slice(&part);
+    }
+    stream.write_chunk(joined.freeze()).await
+}
+
+/// Code with which a stream is stopped or reset when it is given up.
+pub(super) const GIVEN_UP: u32 = 1;
+/// Code with which an answer is refused.
+pub(super) const REFUSED: u32 = 2;
+
+const LENGTH_LEN: usize = 4;
+/// Length, version, class.
+const HEADER_LEN: usize = LENGTH_LEN + 2;
+/// Pieces taken from the connection at once; each is at most a packet, as a rule.
+const CHUNKS: usize = 32;
+/// Least room made ahead of what has come.
+const GROWTH_MIN: usize = 64 << 10;
+/// An empty buffer larger than this is given back while nothing comes.
+const IDLE_CAPACITY: usize = 4 << 10;

@@ -1,0 +1,304 @@
+//! What all tasks of the transport share, and how links come and go.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use gossip_api::message::CloseReason;
+use gossip_api::{
+    Checked, CryptoError, Endpoint, IdentityMap, MessageCryptoService, SecurityAdvisor,
+};
+use quinn::Connection;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info};
+
+use super::exchange::{Answer, ask};
+use super::gate::Gate;
+use super::hello::{Greeting, Me};
+use super::inbox::Inbox;
+use super::link::Link;
+use super::outbox::Outbox;
+use super::table::{Peer, Table};
+use super::tls::{Secrets, TlsSet};
+use super::{QuicParts, endpoint};
+use crate::clock::{Clock, wall};
+use crate::comm::{Connected, Event, InboundId, RequestId, ResponseOutcome};
+use crate::config::{CommConfig, TlsMaterial};
+use crate::error::CommError;
+use crate::metrics::CommMetrics;
+
+/// The transport without its handle.
+pub(super) struct Shared {
+    pub(super) config: Checked<CommConfig>,
+    pub(super) me: ArcSwap<Me>,
+    pub(super) tls: ArcSwap<TlsSet>,
+    pub(super) mcs: Arc<dyn MessageCryptoService>,
+    pub(super) advisor: Arc<dyn SecurityAdvisor>,
+    pub(super) identities: Arc<IdentityMap>,
+    pub(super) clock: Clock,
+    pub(super) metrics: CommMetrics,
+    pub(super) inbox: Inbox,
+    /// Cancelled when the transport stops.
+    pub(super) cancel: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    secrets: Secrets,
+    table: Mutex<Table>,
+    gate: Gate,
+    /// Nothing once stopped, so that the socket is given back.
+    endpoint: Mutex<Option<quinn::Endpoint>>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Shared {
+    pub(super) fn open(
+        config: Checked<CommConfig>,
+        parts: QuicParts,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<(Arc<Self>, quinn::Endpoint), CommError> {
+        let pki_id = parts.mcs.pki_id_of_cert(&parts.identity).ok_or(CryptoError::EmptyIdentity)?;
+        let me = Me { pki_id, identity: parts.identity, epoch: parts.epoch };
+        let secrets = Secrets::new(config.secret.as_ref());
+        let tls = TlsSet::new(&config.tls, &config, &secrets)?;
+        let metrics = CommMetrics::register(&parts.registry)?;
+        let tasks = TaskTracker::new();
+        let endpoint = endpoint::open(&config, &tls, &secrets, tasks.clone())?;
+        let shared = Arc::new(Self {
+            config,
+            me: ArcSwap::from_pointee(me),
+            tls: ArcSwap::from_pointee(tls),
+            mcs: parts.mcs,
+            advisor: parts.advisor,
+            identities: parts.identities,
+            clock: parts.clock,
+            metrics,
+            inbox: Inbox::default(),
+            cancel: CancellationToken::new(),
+            tasks,
+            secrets,
+            table: Mutex::default(),
+            gate: Gate::default(),
+            endpoint: Mutex::new(Some(endpoint.clone())),
+            runtime,
+        });
+        Ok((shared, endpoint))
+    }
+
+    /// Runs a task that [`super::QuicComm::stop`] waits for. Commands may come from outside the runtime.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn endpoint(&self) -> Option<quinn::Endpoint> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a newcomer may try: fewer connections than allowed, and the layer above keeps up with their comings and goings.
+    pub(super) fn has_room(&self) -> bool {
+        let max = self.config.connections_max;
+        self.table().links < max && self.inbox.len() < EVENTS_MAX
+    }
+
+    /// Takes in an authenticated connection; `dialled` is where we reached it.
+    ///
+    /// # Errors
+    /// If it cannot be kept, with what to tell the other side.
+    pub(super) fn install(
+        self: &Arc<Self>,
+        greeting: Greeting,
+        connection: Connection,
+        dialled: Option<&Endpoint>,
+    ) -> Result<(), CloseReason> {
+        let own = self.me.load().pki_id;
+        let mut table = self.table();
+        if table.stopping {
+            return Err(CloseReason::Done);
+        }
+        if table.links >= self.config.connections_max {
+            return Err(CloseReason::Overload);
+        }
+        table.links += 1;
+        let id = table.number();
+        let connected = connected(&greeting, dialled);
+        let peer = table.peers.entry(greeting.peer);
+        let peer = peer.or_insert_with(|| Peer::new(Outbox::new(&self.config.outbox)));
+        let outbox = Arc::clone(&peer.outbox);
+        let link = Link::new(self, id, greeting, connection, dialled.is_some(), outbox);
+        let link = Arc::new(link);
+        if peer.links.is_empty() || dialled.is_some() {
+            self.inbox.push(Event::Connected(connected));
+        }
+        peer.dialling = None;
+        dialled.iter().for_each(|endpoint| peer.reached_at(endpoint));
+        peer.add(own, Arc::clone(&link), self.dial_window());
+        self.metrics.connections.set(i64::try_from(table.links).unwrap_or(i64::MAX));
+        debug!(peer = %link.greeting.peer, by_us = link.by_us, mode = ?link.mode(), "connection stands");
+        self.spawn(Arc::clone(&link).run(Arc::clone(self)));
+        self.ask_what_waits(&mut table, &link);
+        Ok(())
+    }
+
+    /// Starts the questions that waited for a connection.
+    fn ask_what_waits(self: &Arc<Self>, table: &mut Table, link: &Link) {
+        let Some(peer) = table.peers.get_mut(&link.greeting.peer) else { return };
+        let questions = std::mem::take(&mut peer.questions);
+        let Some(active) = peer.active().cloned() else { return };
+        for question in questions {
+            let asking = ask(Arc::clone(self), Arc::clone(&active), question);
+            self.spawn(active.work.track_future(asking));
+        }
+    }
+
+    /// A link and all its tasks have ended.
+    pub(super) fn link_gone(&self, link: &Link) {
+        let mut table = self.table();
+        table.links = table.links.saturating_sub(1);
+        self.metrics.connections.set(i64::try_from(table.links).unwrap_or(i64::MAX));
+        let id = link.greeting.peer;
+        let Some(peer) = table.peers.get_mut(&id) else { return };
+        peer.links.retain(|other| other.id != link.id);
+        peer.promote();
+        if !peer.links.is_empty() {
+            return;
+        }
+        let cause = link.cause();
+        debug!(peer = %id, ?cause, "last connection gone");
+        if let Some(peer) = table.peers.remove(&id) {
+            self.metrics.drop_messages("disconnected", peer.outbox.len());
+            for question in peer.questions {
+                table.requests.remove(&question.id);
+                let outcome = ResponseOutcome::Broken;
+                self.inbox.push(Event::ResponseEnd { id: question.id, outcome });
+            }
+        }
+        self.inbox.push(Event::Disconnected { peer: id, cause });
+    }
+
+    /// The other side of a link has nothing more to send on it.
+    pub(super) fn other_done(&self, link: &Link) {
+        link.other_done.cancel();
+        let mut table = self.table();
+        if let Some(peer) = table.peers.get_mut(&link.greeting.peer) {
+            peer.follow(link);
+        }
+    }
+
+    /// Names a question of another peer, whose answer is to come.
+    pub(super) fn begin_answer(&self, answer: Arc<Answer>) -> InboundId {
+        let mut table = self.table();
+        let id = InboundId(table.number());
+        table.answers.insert(id, answer);
+        id
+    }
+
+    pub(super) fn end_answer(&self, id: InboundId) {
+        self.table().answers.remove(&id);
+    }
+
+    pub(super) fn end_request(&self, id: RequestId, outcome: ResponseOutcome) {
+        let mut table = self.table();
+        if table.requests.remove(&id) {
+            self.inbox.push(Event::ResponseEnd { id, outcome });
+        }
+    }
+
+    /// Uses other TLS material for sessions that begin from now on.
+    pub(super) fn set_tls(&self, material: &TlsMaterial) -> Result<(), CommError> {
+        let set = TlsSet::new(material, &self.config, &self.secrets)?;
+        let endpoint = self.endpoint().ok_or(CommError::Stopped)?;
+        endpoint.set_server_config(Some((*set.server).clone()));
+        self.tls.store(Arc::new(set));
+        info!("tls certificate and roots replaced");
+        Ok(())
+    }
+
+    /// Closes links to peers whose identity is no longer accepted.
+    pub(super) fn recheck(&self) {
+        for link in self.links() {
+            if let Err(error) = self.mcs.validate_identity(&link.greeting.identity) {
+                info!(peer = %link.greeting.peer, %error, "identity no longer accepted");
+                link.close(CloseReason::Expelled);
+            }
+        }
+    }
+
+    /// Ends every connection and takes nobody in any more.
+    pub(super) fn close_all(&self, reason: CloseReason) {
+        self.table().stopping = true;
+        self.cancel.cancel();
+        self.links().iter().for_each(|link| link.close(reason));
+        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(endpoint) = endpoint {
+            endpoint.close(reason.code().into(), b"");
+        }
+        self.tasks.close();
+    }
+
+    /// Counts, and now and then writes down, that a peer was not let in.
+    pub(super) fn refused(&self, reason: &'static str, why: &dyn fmt::Display) {
+        self.metrics.hellos_refused.with_label_values(&[reason]).inc();
+        if let Some(suppressed) = self.gate.pass(reason, self.clock.mono()) {
+            info!(reason, %why, suppressed, "peer refused");
+        }
+    }
+
+    /// Counts, and now and then writes down, that a peer sent what it must not.
+    pub(super) fn offence(&self, link: &Link, reason: &'static str, why: &dyn fmt::Display) {
+        self.metrics.offences.with_label_values(&[reason]).inc();
+        if let Some(suppressed) = self.gate.pass(reason, self.clock.mono()) {
+            info!(peer = %link.greeting.peer, reason, %why, suppressed, "peer misbehaves");
+        }
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        self.table().peers.values().flat_map(|peer| peer.links.iter().cloned()).collect()
+    }
+
+    /// Longest time between the ends of two dials that began at once, with room to spare.
+    fn dial_window(&self) -> Duration {
+        (self.config.dial_timeout + self.config.hello_timeout) * 2
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("me", &self.me.load().pki_id).finish_non_exhaustive()
+    }
+}
+
+/// Closes links whose identity runs out, within a second of its doing so.
+pub(super) async fn watch_expiry(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(EXPIRY_CHECK);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = shared.cancel.cancelled() => return,
+        }
+        let now = wall();
+        for link in shared.links() {
+            if link.greeting.expiration.is_past(now) {
+                info!(peer = %link.greeting.peer, "identity of a connected peer has expired");
+                link.close(CloseReason::Expelled);
+            }
+        }
+    }
+}
+
+fn connected(greeting: &Greeting, dialled: Option<&Endpoint>) -> Connected {
+    Connected {
+        peer: greeting.peer,
+        identity: greeting.identity.clone(),
+        org: greeting.org.clone(),
+        epoch: greeting.epoch,
+        dialled: dialled.cloned(),
+    }
+}
+
+const EXPIRY_CHECK: Duration = Duration::from_millis(500);
+/// Events above which newcomers wait until the layer above has caught up.
+const EVENTS_MAX: usize = 1 << 20;

@@ -1,0 +1,312 @@
+//! TLS 1.3 with certificates on both sides, and nothing that would skip looking at them.
+//!
+//! No tickets, no early data, one ALPN. A certificate must chain to one of the roots; its names mean
+//! nothing here, because who a peer is, its hello proves.
+
+use std::sync::Arc;
+
+use aws_lc_rs::{hkdf, hmac};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    SignatureScheme, version,
+};
+use sha2::{Digest, Sha256};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyUsage, anchor_from_trusted_cert};
+
+use super::endpoint::transport;
+use crate::config::{CommConfig, SecretBytes, TlsMaterial};
+use crate::error::CommError;
+
+/// The one protocol spoken.
+pub(super) const ALPN: &[u8] = b"fabric-gossip/1";
+
+/// Everything that follows from one set of TLS material.
+///
+/// A session keeps the set it began with, so it knows which certificate it showed.
+#[derive(Debug)]
+pub(super) struct TlsSet {
+    pub(super) server: Arc<quinn::ServerConfig>,
+    pub(super) client: quinn::ClientConfig,
+    /// SHA-256 of our own certificate.
+    pub(super) own_leaf: [u8; 32],
+}
+
+impl TlsSet {
+    pub(super) fn new(
+        material: &TlsMaterial,
+        config: &CommConfig,
+        token_key: &Secrets,
+    ) -> Result<Self, CommError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let own = certified_key(material, &provider)?;
+        let own_leaf = leaf_hash(own.end_entity_cert().map_err(tls_error)?);
+        let verifier = Arc::new(PeerVerifier::new(&material.roots, &provider)?);
+        let resolver = Arc::new(SingleCertAndKey::from(own));
+
+        let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&version::TLS13])
+            .map_err(tls_error)?
+            .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
+            .with_cert_resolver(Arc::clone(&resolver) as Arc<_>);
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.send_tls13_tickets = 0;
+        server.max_early_data_size = 0;
+        server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+
+        let mut client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13])
+            .map_err(tls_error)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(resolver);
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.resumption = rustls::client::Resumption::disabled();
+        client.enable_early_data = false;
+
+        let server = QuicServerConfig::try_from(server).map_err(|e| tls_text(&e))?;
+        let client = QuicClientConfig::try_from(client).map_err(|e| tls_text(&e))?;
+        let transport = Arc::new(transport(config));
+        let mut server = quinn::ServerConfig::new(Arc::new(server), token_key.token_key());
+        server
+            .transport_config(Arc::clone(&transport))
+            .migration(false)
+            .max_incoming(config.half_open_max)
+            .incoming_buffer_size(INCOMING_BUFFER)
+            .incoming_buffer_size_total(INCOMING_BUFFER * 16);
+        let mut client = quinn::ClientConfig::new(Arc::new(client));
+        client.transport_config(transport);
+        Ok(Self { server: Arc::new(server), client, own_leaf })
+    }
+}
+
+/// What a peer's TLS certificate is known by in hellos.
+pub(super) fn leaf_hash(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    Sha256::digest(certificate.as_ref()).into()
+}
+
+fn certified_key(
+    material: &TlsMaterial,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, CommError> {
+    let key = PrivateKeyDer::try_from(material.key.expose())
+        .map_err(|reason| CommError::Tls(format!("private key: {reason}")))?;
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(tls_error)?;
+    let chain = material.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let own = CertifiedKey::new(chain, key);
+    own.keys_match().map_err(tls_error)?;
+    if provider.signature_verification_algorithms.all.is_empty() {
+        return Err(CommError::Tls("no signature algorithms".into()));
+    }
+    Ok(own)
+}
+
+/// Accepts whoever chains to a root, in either role.
+#[derive(Debug)]
+struct PeerVerifier {
+    roots: Vec<TrustAnchor<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl PeerVerifier {
+    fn new(roots: &[Vec<u8>], provider: &CryptoProvider) -> Result<Self, CommError> {
+        let roots: Vec<TrustAnchor<'static>> = roots
+            .iter()
+            .map(|der| {
+                let der = CertificateDer::from(der.as_slice());
+                anchor_from_trusted_cert(&der).map(|anchor| anchor.to_owned())
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|reason| CommError::Tls(format!("trusted root: {reason}")))?;
+        if roots.is_empty() {
+            return Err(CommError::Tls("no trusted root: nobody could connect".into()));
+        }
+        Ok(Self { roots, algorithms: provider.signature_verification_algorithms })
+    }
+
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: impl ExtendedKeyUsageValidator,
+    ) -> Result<(), Error> {
+        if intermediates.len() > INTERMEDIATES_MAX {
+            return Err(CertificateError::UnknownIssuer.into());
+        }
+        let certificate = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
+        certificate
+            .verify_for_usage(
+                self.algorithms.all,
+                &self.roots,
+                intermediates,
+                now,
+                usage,
+                None,
+                None,
+            )
+            .map_err(certificate_error)?;
+        Ok(())
+    }
+
+    fn check_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(end_entity, intermediates, now, KeyUsage::server_auth())?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    /// None: whoever asks without a certificate learns nothing about the organisations here.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(end_entity, intermediates, now, KeyUsage::client_auth())?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Keys of the endpoint itself, all drawn from one secret: with the secret kept, a restarted peer can
+/// tell others that the connections of its former life are gone.
+pub(super) struct Secrets(hkdf::Prk);
+
+impl Secrets {
+    pub(super) fn new(secret: Option<&SecretBytes>) -> Self {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"fabric-gossip/1 endpoint");
+        Self(match secret {
+            Some(secret) => salt.extract(secret.expose()),
+            None => salt.extract(&random::<32>()),
+        })
+    }
+
+    /// Key of stateless resets.
+    pub(super) fn reset_key(&self) -> Arc<hmac::Key> {
+        Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &self.derive(b"reset")))
+    }
+
+    /// Key by which connection ids of any of our lives are told from noise.
+    pub(super) fn connection_id_key(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.derive(b"connection id");
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    fn token_key(&self) -> Arc<hkdf::Prk> {
+        Arc::new(hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.derive(b"token")))
+    }
+
+    fn derive(&self, label: &[u8]) -> [u8; 32] {
+        let mut out = [0; 32];
+        self.0
+            .expand(&[label], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut out))
+            .expect("invariant: hkdf gives as many bytes as its hash is long");
+        out
+    }
+}
+
+/// Bytes from the operating system.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .expect("invariant: the operating system's generator does not fail once seeded");
+    bytes
+}
+
+fn certificate_error(error: webpki::Error) -> Error {
+    use webpki::Error as Chain;
+    // What is said here reaches the other side as a TLS alert only.
+    let error = if matches!(error, Chain::UnknownIssuer) {
+        CertificateError::UnknownIssuer
+    } else if matches!(error, Chain::CertExpired { .. }) {
+        CertificateError::Expired
+    } else {
+        CertificateError::Other(rustls::OtherError(Arc::new(error)))
+    };
+    error.into()
+}
+
+fn tls_error(error: Error) -> CommError {
+    CommError::Tls(error.to_string())
+}
+
+fn tls_text(error: &dyn std::fmt::Display) -> CommError {
+    CommError::Tls(error.to_string())
+}
+
+/// Longest chain looked at, the leaf not counted.
+const INTERMEDIATES_MAX: usize = 4;
+/// Bytes kept of a newcomer whose first packet has not been looked at.
+const INCOMING_BUFFER: u64 = 64 << 10;
