@@ -26,9 +26,10 @@ pub trait Host {
         action: <Self::Machine as Machine>::Action,
     ) -> Vec<Effect<<Self::Machine as Machine>::Input>>;
 
-    /// Takes in one event of the transport.
+    /// Takes in one event of the transport; `machine` may be asked whether it wants a message at all.
     fn receive(
         &mut self,
+        machine: &Self::Machine,
         peer: usize,
         now: Now,
         event: Event,

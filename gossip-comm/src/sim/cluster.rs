@@ -293,7 +293,8 @@ impl<H: Host> Cluster<H> {
     /// Hands an event to a peer.
     fn tell(&mut self, peer: usize, event: Event) {
         let now = self.now_at(peer);
-        let effects = self.host.receive(peer, now, event);
+        let node = self.nodes.get(peer).expect("peers are named by what add_peer returned");
+        let effects = self.host.receive(&node.machine, peer, now, event);
         self.apply(peer, effects);
         self.work_off(peer);
     }

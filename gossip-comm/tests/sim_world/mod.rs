@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
+    clippy::large_enum_variant,
     reason = "tests fail by panicking, and look for one event among others"
 )]
 
@@ -13,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use gossip_api::message::{Beat, Beats, DataMessage, ShortId, StateRequest, StateResponse};
 use gossip_api::{
-    Block, Bounded, ChannelId, Endpoint, Envelope, Epoch, Machine, Message, Mono, Nonce, Now, OrgId,
-    PeerIdentity, PkiId, RemotePeer, SeqNum, Wakeup,
+    Block, Bounded, ChannelId, Endpoint, Envelope, Epoch, Machine, Message, Mono, Nonce, Now,
+    OrgId, PeerIdentity, PkiId, RemotePeer, SeqNum, Wakeup,
 };
 use gossip_comm::sim::{Cluster, Link, PeerSpec};
 use gossip_comm::{Command, Effect, Event, Host, InboundId, RequestId, ResponseOutcome};
@@ -67,7 +68,7 @@ impl Host for Strings {
         vec![Effect::Command(action)]
     }
 
-    fn receive(&mut self, _: usize, _: Now, event: Event) -> Vec<Effect<Input>> {
+    fn receive(&mut self, _: &Self::Machine, _: usize, _: Now, event: Event) -> Vec<Effect<Input>> {
         vec![Effect::Input(Input::Heard(event))]
     }
 
@@ -241,7 +242,8 @@ pub fn questions(world: &World, peer: usize) -> Vec<InboundId> {
 /// What of the peer's connections it heard of, as words.
 pub fn connections(world: &World, peer: usize) -> Vec<(Mono, String)> {
     let word = |(at, event): &(Mono, Event)| {
-        let name = |pki_id: &PkiId| u64::from_be_bytes(pki_id.as_bytes()[..8].try_into().unwrap()) - 1;
+        let name =
+            |pki_id: &PkiId| u64::from_be_bytes(pki_id.as_bytes()[..8].try_into().unwrap()) - 1;
         match event {
             Event::Connected(peer) if peer.dialled.is_some() => {
                 Some((*at, format!("dialled {}", name(&peer.peer))))
@@ -250,7 +252,9 @@ pub fn connections(world: &World, peer: usize) -> Vec<(Mono, String)> {
             Event::Disconnected { peer, cause } => {
                 Some((*at, format!("lost {}: {cause:?}", name(peer))))
             }
-            Event::DialFailed { endpoint, reason } => Some((*at, format!("no {endpoint}: {reason}"))),
+            Event::DialFailed { endpoint, reason } => {
+                Some((*at, format!("no {endpoint}: {reason}")))
+            }
             _ => None,
         }
     };
