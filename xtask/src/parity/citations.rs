@@ -14,6 +14,16 @@ pub(crate) struct Citation {
 }
 
 impl Citation {
+    /// A deviation in behaviour that no single function answers for.
+    fn of_nothing(place: String) -> Self {
+        Self { package: String::new(), function: String::new(), differs: None, place }
+    }
+
+    /// Whether a function is cited at all.
+    pub(crate) fn names_something(&self) -> bool {
+        !self.function.is_empty()
+    }
+
     /// Whether what is cited is one of Fabric's own tests.
     pub(crate) fn is_test(&self) -> bool {
         self.function.starts_with("Test")
@@ -45,6 +55,9 @@ pub(crate) fn of(path: &str, text: &str) -> Vec<Citation> {
             found.extend(citations(cited, &format!("{path}:{number}")));
         } else if let Some(reason) = comment.strip_prefix("fabric-differs:") {
             differs = true;
+            if found.len() == open {
+                found.push(Citation::of_nothing(format!("{path}:{number}")));
+            }
             set_reason(&mut found, open, reason.trim());
         } else if differs {
             set_reason(&mut found, open, comment);
@@ -115,5 +128,16 @@ mod tests {
         let found = of("a.rs", text);
         assert_eq!(found[0].differs, None);
         assert_eq!(found[1].differs.as_deref(), Some("first second."));
+    }
+
+    #[test]
+    fn a_deviation_needs_no_function() {
+        let found = of("a.rs", "// fabric: a/b.go One\nx();\n// fabric-differs: later\n");
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (found[0].differs.as_deref(), found[1].differs.as_deref()),
+            (None, Some("later"))
+        );
+        assert!(found[0].names_something() && !found[1].names_something());
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn print_cited(citations: &[Citation]) {
     println!("cited");
-    for citation in citations {
+    for citation in citations.iter().filter(|citation| citation.names_something()) {
         println!("  {:<32} {:<36} {}", citation.package, citation.function, citation.place);
     }
 }
@@ -58,7 +58,8 @@ fn print_deviating(citations: &[Citation], rows: &[Row]) {
     println!("\ndeviating");
     for citation in citations {
         if let Some(reason) = &citation.differs {
-            println!("  {:<32} {:<36} {reason}", citation.package, citation.function);
+            let Citation { package, function, place, .. } = citation;
+            println!("  {package:<32} {function:<36} {reason} ({place})");
         }
     }
     for row in rows.iter().filter(|row| row.status == Status::Differs) {
@@ -75,7 +76,7 @@ fn print_missing(rows: &[Row]) {
 
 fn print_counts(citations: &[Citation], rows: &[Row]) {
     let distinct = |tests: bool| {
-        let kept = citations.iter().filter(|citation| citation.is_test() == tests);
+        let kept = citations.iter().filter(|c| c.names_something() && c.is_test() == tests);
         kept.map(Citation::key).collect::<BTreeSet<_>>().len()
     };
     let deviating = citations.iter().filter(|citation| citation.differs.is_some()).count();
