@@ -154,10 +154,20 @@ impl Drop for Peer {
 /// A command that the kernel kills when we die, where `setpriv` can arrange that.
 fn bound_to_us(program: &Path) -> Command {
     if !exists("setpriv") {
-        return Command::new(program);
+        return undisturbed(Command::new(program));
     }
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    undisturbed(command)
+}
+
+/// `command` without the variables by which our user's shell would change a peer's configuration.
+pub(crate) fn undisturbed(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().to_ascii_uppercase().starts_with("CORE_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::peers::{Peer, wait_until};
+use super::peers::{Peer, undisturbed, wait_until};
 use super::status::Ways;
 
 /// What `gossip-peer ledger check` finds.
@@ -72,7 +72,7 @@ pub(crate) struct Events {
 /// Checks the ledger of the stopped `peer` against the blocks in `recorded`.
 pub(crate) fn check(program: &Path, peer: &Peer, channel: &str, recorded: &Path) -> Result<Check> {
     let answer = peer.place.home.join("verdict");
-    let mut process = Command::new(program)
+    let mut process = undisturbed(Command::new(program))
         .args(["ledger", "check", "--json", "--channel", channel, "--config"])
         .arg(peer.place.config())
         .arg("--against")
