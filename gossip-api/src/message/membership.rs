@@ -175,7 +175,7 @@ pub struct Known {
     pub epoch: Epoch,
     /// The version of its record.
     pub version: u32,
-    /// The newest beat known of it.
+    /// One past the newest beat known of it; 0 for none.
     pub sequence: u64,
 }
 

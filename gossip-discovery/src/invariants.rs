@@ -1,0 +1,87 @@
+//! What holds after every step; tests and simulations call it.
+
+use std::collections::BTreeSet;
+
+use crate::connect::{ANCHORS_MAX, REVIVALS_MAX};
+use crate::discovery::Discovery;
+use crate::probe::{ROUTES_MAX, UNSIGNED_MAX};
+use crate::sync::CHECKS_MAX;
+use crate::view::{Announced, Status};
+
+/// Checks everything that has to hold of a machine between two inputs.
+///
+/// # Errors
+/// The first sentence that does not hold.
+pub fn check(discovery: &Discovery) -> Result<(), String> {
+    alive_and_dead_are_disjoint(discovery)?;
+    nobody_is_told_of_itself(discovery)?;
+    announcements_match(discovery)?;
+    endpoints_are_unique(discovery)?;
+    bounds_hold(discovery)
+}
+
+/// No member is both alive and dead.
+fn alive_and_dead_are_disjoint(discovery: &Discovery) -> Result<(), String> {
+    let alive: BTreeSet<_> = discovery.members().into_iter().map(|m| m.pki_id).collect();
+    match discovery.dead().iter().find(|dead| alive.contains(*dead)) {
+        Some(both) => Err(format!("{both:?} is alive and dead")),
+        None => Ok(()),
+    }
+}
+
+/// We are no member of our own view.
+fn nobody_is_told_of_itself(discovery: &Discovery) -> Result<(), String> {
+    let own = discovery.self_member().pki_id;
+    let members = discovery.members().iter().any(|member| member.pki_id == own);
+    if members || discovery.connected(&own) { Err("we are in our own view".into()) } else { Ok(()) }
+}
+
+/// The layers above have been told what the view says.
+fn announcements_match(discovery: &Discovery) -> Result<(), String> {
+    for (peer, (status, announced)) in discovery.statuses() {
+        let expected = match announced {
+            Announced::Nothing => matches!(status, Status::Known | Status::Dead { .. }),
+            Announced::Alive => status.is_live(),
+            Announced::Dead => status.is_dead(),
+        };
+        if !expected {
+            return Err(format!("{peer:?} is {status:?} and was announced as {announced:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// No two live members that we are connected to claim one internal endpoint.
+fn endpoints_are_unique(discovery: &Discovery) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for member in discovery.members() {
+        if let Some(endpoint) = member.internal_endpoint
+            && discovery.connected(&member.pki_id)
+            && !seen.insert(endpoint.clone())
+        {
+            return Err(format!("two members are connected under {endpoint}"));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing has outgrown its bound.
+fn bounds_hold(discovery: &Discovery) -> Result<(), String> {
+    let config = &discovery.config;
+    let connections = &discovery.connections;
+    let bounds = [
+        ("members", discovery.view.len(), config.members_max),
+        ("the dead", discovery.view.dead(), config.dead_max + ANCHORS_MAX),
+        ("dials", connections.dials_len(), config.dials_max + REVIVALS_MAX + ANCHORS_MAX + 1),
+        ("anchors", connections.anchors_len(), ANCHORS_MAX),
+        ("probes", discovery.probes.len(), config.members_max),
+        ("questions passed on", discovery.probes.routes_len(), ROUTES_MAX),
+        ("nonces to sign", discovery.probes.unsigned_len(), UNSIGNED_MAX),
+        ("checks", discovery.exchange.checks_len(), CHECKS_MAX),
+        ("beats to relay", discovery.relay.fresh.len(), config.members_max + 1),
+    ];
+    match bounds.iter().find(|(_, found, max)| found > max) {
+        Some((what, found, max)) => Err(format!("{found} {what}, at most {max} allowed")),
+        None => Ok(()),
+    }
+}
