@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gossip_api::message::CloseReason;
 use quinn::{
@@ -34,6 +34,7 @@ pub(super) fn transport(config: &CommConfig) -> TransportConfig {
         .send_window(u64::from(config.streams.send_window))
         .max_idle_timeout(IdleTimeout::try_from(config.idle_timeout).ok())
         .keep_alive_interval(Some(config.keep_alive))
+        .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(None)
         .enable_segmentation_offload(config.segmentation_offload);
     transport
@@ -242,5 +243,8 @@ fn prefix_of(address: SocketAddr) -> Prefix {
     }
 }
 
+/// Round trip assumed before the first is measured: continents are near enough, and a first lost packet
+/// (or the end of a connection that never answered) costs a third of the protocol's own guess.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Connection window before the hello: one hello fits, and little else.
 const UNKNOWN_WINDOW: u32 = 16 << 10;
