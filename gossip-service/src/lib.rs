@@ -1,1 +1,38 @@
 //! The whole peer: push, pull and channels over the layers below, and the `gossip-peer` daemon.
+//!
+//! [`Peer`] is a machine like any other: a whole peer is one value that can be simulated by the thousand.
+//! [`Service`] runs one of them over a real transport, and does in the world what it asks for.
+//!
+//! ```text
+//!   Service ---- driver: one loop ---- Peer ---- Node        channels, push, pull
+//!      |             |                   |------ Discovery   who is alive
+//!   Effects      Comm events             |------ per channel: StateTransfer, Server, Election
+//! ```
+//!
+//! It does not know Fabric's formats: whom to believe and how blocks are encoded are the host's
+//! (`gossip-api`'s traits), which the `gossip-peer` binary fills with `peer-mcs`.
+//!
+//! # Invariants
+//! - The loop never waits for a remote peer, a disk or a signature.
+//! - A config block is in force before any later block is verified.
+//! - When [`Service::stop`] returns no task is left.
+
+mod delivery;
+mod driver;
+mod effects;
+mod joining;
+mod metrics;
+pub mod node;
+mod peer;
+mod service;
+#[cfg(feature = "store")]
+pub mod store;
+mod verify;
+
+pub use driver::Status;
+pub use joining::{Channel, ConfigHost, EpochStore};
+pub use peer::{
+    Action, ChannelStatus, Input, JoinRequest, Peer, PeerConfig, PeerSelf, ReadPurpose,
+};
+pub use service::{Parts, Service, StartError};
+pub use verify::{Judged, Trust, judge};

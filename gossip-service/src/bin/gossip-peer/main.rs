@@ -1,2 +1,119 @@
-//! The daemon that operators run.
-fn main() {}
+//! `gossip-peer`: the daemon that operators run beside their peers.
+//!
+//! Exit codes: 0 done, 1 failed while running, 2 the configuration has to be changed (one sentence says how).
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool speaks to its terminal"
+)]
+
+mod channels;
+mod config;
+mod ledger;
+mod material;
+mod operations;
+mod source;
+mod start;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Membership, leaders and blocks for the peers of a Fabric network.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a peer.
+    #[command(subcommand)]
+    Node(Node),
+    /// Ask a running peer how it stands.
+    Status(status::StatusArgs),
+    /// Look at the blocks that a stopped peer holds.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Look at a configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum Node {
+    /// Start, and run until SIGTERM or Ctrl-C.
+    Start(ConfigFile),
+}
+
+#[derive(Debug, Subcommand)]
+enum Ledger {
+    /// Walk the chain of one channel, and compare it with a directory of serialized blocks.
+    Check(ledger::CheckArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read the configuration as a start would, and say what is wrong with it or ignored.
+    Check(ConfigFile),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// Fabric's core.yaml, with our section `gossipPeer`.
+    #[arg(long, env = "GOSSIP_PEER_CONFIG", default_value = "core.yaml")]
+    config: PathBuf,
+}
+
+/// Why the program ends, and with which code.
+#[derive(Debug)]
+enum Failure {
+    /// The operator has to change something.
+    Config(String),
+    /// Something broke.
+    Run(String),
+}
+
+impl From<config::Failure> for Failure {
+    fn from(failure: config::Failure) -> Self {
+        Self::Config(failure.0)
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Node(Node::Start(file)) => start::run(&file.config),
+        Command::Status(args) => status::run(&args),
+        Command::Ledger(Ledger::Check(args)) => ledger::check(&args),
+        Command::Config(ConfigCommand::Check(file)) => check_config(&file),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(sentence)) => {
+            eprintln!("gossip-peer: {sentence}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Run(sentence)) => {
+            eprintln!("gossip-peer: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check_config(file: &ConfigFile) -> Result<(), Failure> {
+    let config = config::load(&file.config)?;
+    start::machines(&config)?;
+    material::load(&config)?;
+    for (key, why) in &config.notices.ignored {
+        println!("ignored: {key} ({why})");
+    }
+    for key in &config.notices.foreign {
+        println!("not ours: {key}");
+    }
+    println!("{} is usable", file.config.display());
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Channels as the daemon holds them: a store, the trust of their configuration, and a source.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gossip_api::{Block, BlockCodec, BlockSource, ChannelId, JoinChannelMessage, Ledger, SeqNum};
+use gossip_comm::TlsMaterial;
+use gossip_comm::quic::QuicComm;
+use gossip_service::store::BlockStore;
+use gossip_service::{Channel, ConfigHost};
+use peer_mcs::{Channels, FabricCodec};
+
+use crate::Failure;
+use crate::config::ChannelFiles;
+use crate::source::FileSource;
+
+/// Applies committed configurations: to the trust store, and to the transport's roots.
+pub(crate) struct TrustHost {
+    pub(crate) channels: Arc<Channels>,
+    pub(crate) comm: Arc<QuicComm>,
+    pub(crate) tls: TlsMaterial,
+}
+
+impl ConfigHost for TrustHost {
+    fn apply_config(
+        &self,
+        channel: &ChannelId,
+        block: &Block,
+    ) -> Result<Arc<dyn JoinChannelMessage>, String> {
+        let applied = self.channels.apply(channel, block).map_err(|error| error.to_string())?;
+        self.refresh_roots().map_err(|error| error.to_string())?;
+        Ok(applied)
+    }
+}
+
+impl TrustHost {
+    /// Lets the transport trust the TLS roots of every joined channel, and cut off whom nobody vouches for.
+    pub(crate) fn refresh_roots(&self) -> Result<(), gossip_comm::CommError> {
+        let mut tls = self.tls.clone();
+        let cas = self.channels.all().into_iter().flat_map(|channel| channel.tls_cas());
+        for certificate in cas.map(|ca| ca.certificate.to_vec()) {
+            if !tls.roots.contains(&certificate) {
+                tls.roots.push(certificate);
+            }
+        }
+        self.comm.set_tls(&tls)?;
+        self.comm.recheck();
+        Ok(())
+    }
+}
+
+/// Opens a channel's store, begins it with the genesis block if it is new, and builds the trust that is in
+/// force at its height.
+pub(crate) async fn open(
+    files: &ChannelFiles,
+    data_dir: &Path,
+    channels: &Channels,
+    host: Arc<TrustHost>,
+) -> Result<Channel, Failure> {
+    let codec: Arc<dyn BlockCodec> = Arc::new(FabricCodec);
+    let genesis = read_genesis(&files.genesis)?;
+    let trust = peer_mcs::Channel::from_config_block(&genesis).map_err(|error| {
+        Failure::Config(format!(
+            "{} is no genesis block to begin with: {error}",
+            files.genesis.display()
+        ))
+    })?;
+    let name = trust.id().clone();
+    let store = BlockStore::open(data_dir, name.clone(), Arc::clone(&codec))
+        .map_err(|error| Failure::Config(error.to_string()))?;
+    let run = |error: gossip_api::LedgerError| Failure::Run(error.to_string());
+    if store.height().await.map_err(run)?.last_block().is_none() {
+        store.commit(vec![genesis.clone()]).await.map_err(run)?;
+    }
+    check_same_genesis(&store, &genesis, files).await?;
+    let trust = in_force(&store, trust).await?;
+    let config = channels
+        .join(trust)
+        .map_err(|error| Failure::Config(format!("gossipPeer.channels: {error}")))?;
+    let source = files.source.clone().map(|dir| {
+        let source: Arc<dyn BlockSource> = Arc::new(FileSource::new(dir, Arc::clone(&codec)));
+        source
+    });
+    Ok(Channel {
+        config,
+        genesis: codec.header_hash(&genesis),
+        ledger: Arc::new(store),
+        source,
+        host,
+    })
+}
+
+fn read_genesis(file: &Path) -> Result<Block, Failure> {
+    let bytes = std::fs::read(file)
+        .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
+    FabricCodec
+        .split(&Bytes::from(bytes))
+        .map_err(|error| Failure::Config(format!("{} is not a block: {error}", file.display())))
+}
+
+async fn check_same_genesis(
+    store: &BlockStore,
+    genesis: &Block,
+    files: &ChannelFiles,
+) -> Result<(), Failure> {
+    let first = store
+        .block(SeqNum::new(0))
+        .await
+        .map_err(|error| Failure::Run(error.to_string()))?
+        .ok_or_else(|| Failure::Run("the ledger has lost its first block".into()))?;
+    if first.header() != genesis.header() {
+        return Err(Failure::Config(format!(
+            "{} is not the genesis block with which the ledger under gossipPeer.dataDir begins: correct one of them",
+            files.genesis.display()
+        )));
+    }
+    Ok(())
+}
+
+/// The configuration that the ledger's newest block was ordered under, or that it carries.
+async fn in_force(
+    store: &BlockStore,
+    genesis: peer_mcs::Channel,
+) -> Result<peer_mcs::Channel, Failure> {
+    let run = |error: &dyn std::fmt::Display| Failure::Run(error.to_string());
+    let height = store.height().await.map_err(|error| run(&error))?;
+    let Some(last) = height.last_block() else { return Ok(genesis) };
+    let tip = store.block(last).await.map_err(|error| run(&error))?;
+    let Some(tip) = tip.filter(|tip| tip.number != SeqNum::new(0)) else { return Ok(genesis) };
+    let number = peer_mcs::last_config(&tip).map_err(|error| run(&error))?;
+    if number == SeqNum::new(0) {
+        return Ok(genesis);
+    }
+    let block = store
+        .block(number)
+        .await
+        .map_err(|error| run(&error))?
+        .ok_or_else(|| Failure::Run(format!("the ledger lacks config block {number}")))?;
+    let hash = genesis.genesis_hash();
+    let channel = peer_mcs::Channel::from_config_block(&block).map_err(|error| run(&error))?;
+    Ok(match hash {
+        Some(hash) => channel.with_genesis_hash(hash),
+        None => channel,
+    })
+}

@@ -1,0 +1,267 @@
+//! `core.yaml`: Fabric's keys, checked before anything starts.
+//!
+//! Each failure is one sentence that says which key and what to change.
+
+mod keys;
+mod tree;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gossip_api::{Endpoint, NetworkId};
+use serde::Deserialize;
+
+use keys::Use;
+use tree::Tree;
+
+/// What the daemon runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) network: NetworkId,
+    pub(crate) listen: SocketAddr,
+    pub(crate) internal_endpoint: Endpoint,
+    pub(crate) external_endpoint: Option<Endpoint>,
+    pub(crate) bootstrap: Vec<Endpoint>,
+    pub(crate) msp_id: String,
+    pub(crate) msp_dir: PathBuf,
+    pub(crate) tls: TlsFiles,
+    pub(crate) leader: bool,
+    pub(crate) operations: SocketAddr,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) channels: Vec<ChannelFiles>,
+    pub(crate) timings: Timings,
+    /// What the operator should be told, once.
+    pub(crate) notices: Notices,
+}
+
+/// TLS material on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsFiles {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) roots: Option<PathBuf>,
+}
+
+/// A channel to join at start.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelFiles {
+    pub(crate) genesis: PathBuf,
+    /// Directory of serialized blocks to read from when leading.
+    pub(crate) source: Option<PathBuf>,
+}
+
+/// Values that override a machine's default, where the operator set them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timings {
+    pub(crate) propagate_peers: Option<usize>,
+    pub(crate) pull_every: Option<Duration>,
+    pub(crate) pull_peers: Option<usize>,
+    pub(crate) digest_wait: Option<Duration>,
+    pub(crate) request_wait: Option<Duration>,
+    pub(crate) response_wait: Option<Duration>,
+    pub(crate) dial_timeout: Option<Duration>,
+    pub(crate) alive_every: Option<Duration>,
+    pub(crate) alive_expiration: Option<Duration>,
+    pub(crate) state_enabled: Option<bool>,
+    pub(crate) state_check: Option<Duration>,
+    pub(crate) state_patience: Option<Duration>,
+    pub(crate) state_batch: Option<u64>,
+    pub(crate) state_buffer: Option<u64>,
+}
+
+/// What is said once at the start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notices {
+    /// Keys that are not ours.
+    pub(crate) foreign: Vec<String>,
+    /// Keys of Fabric's that we read and do not obey, with the reason.
+    pub(crate) ignored: Vec<(&'static str, &'static str)>,
+}
+
+/// Why the configuration cannot be used: one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failure(pub(crate) String);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChannelEntry {
+    genesis: String,
+    source: Option<SourceEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceEntry {
+    file: String,
+}
+
+/// Reads the file and the environment.
+pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
+    let yaml = std::fs::read_to_string(file)
+        .map_err(|error| Failure(format!("cannot read {}: {error}", file.display())))?;
+    let base = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let config = parse(&yaml, std::env::vars(), base)?;
+    check_files(&config)?;
+    Ok(config)
+}
+
+/// Everything but the file system.
+fn parse(
+    yaml: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+    base: &Path,
+) -> Result<Config, Failure> {
+    let mut notices = Notices::default();
+    let tree = Tree::read(yaml, environment, &mut notices)?;
+    for key in tree.keys() {
+        value::check_form(&tree, key)?;
+        if let Use::Ignored(why) = key.role {
+            notices.ignored.push((key.path, why));
+        }
+    }
+    refuse_insecure(&tree)?;
+    let path = |text: String| base.join(text);
+    let listen = value::address(&tree, "peer.listenAddress")?;
+    let own_address = value::text(&tree, "peer.address")?;
+    let internal = match value::text(&tree, "peer.gossip.endpoint")? {
+        Some(endpoint) => endpoint,
+        None => own_address.unwrap_or_else(|| listen.to_string()),
+    };
+    Ok(Config {
+        network: network(&tree)?,
+        listen,
+        internal_endpoint: value::endpoint("peer.gossip.endpoint", &internal)?,
+        external_endpoint: value::text(&tree, "peer.gossip.externalEndpoint")?
+            .map(|text| value::endpoint("peer.gossip.externalEndpoint", &text))
+            .transpose()?,
+        bootstrap: value::list(&tree, "peer.gossip.bootstrap")?
+            .iter()
+            .map(|text| value::endpoint("peer.gossip.bootstrap", text))
+            .collect::<Result<_, _>>()?,
+        msp_id: value::required(&tree, "peer.localMspId")?,
+        msp_dir: path(value::required(&tree, "peer.mspConfigPath")?),
+        tls: TlsFiles {
+            cert: path(value::required(&tree, "peer.tls.cert.file")?),
+            key: path(value::required(&tree, "peer.tls.key.file")?),
+            roots: value::text(&tree, "peer.tls.rootcert.file")?.map(path),
+        },
+        leader: leader(&tree)?,
+        operations: operations(&tree)?,
+        data_dir: path(value::required(&tree, "gossipPeer.dataDir")?),
+        channels: channels(&tree, base)?,
+        timings: timings(&tree)?,
+        notices,
+    })
+}
+
+fn refuse_insecure(tree: &Tree) -> Result<(), Failure> {
+    if value::switch(tree, "peer.gossip.skipBlockVerification")? == Some(true) {
+        return Err(Failure(
+            "peer.gossip.skipBlockVerification is true: blocks are always verified here, remove the key".into(),
+        ));
+    }
+    if value::switch(tree, "peer.tls.enabled")? == Some(false) {
+        return Err(Failure(
+            "peer.tls.enabled is false: peers talk over TLS only, set it to true or remove the key"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+fn network(tree: &Tree) -> Result<NetworkId, Failure> {
+    let name = value::text(tree, "peer.networkId")?.unwrap_or_else(|| "dev".into());
+    NetworkId::new(&name).map_err(|error| {
+        Failure(format!("peer.networkId is too long: {error}, choose a shorter name"))
+    })
+}
+
+fn leader(tree: &Tree) -> Result<bool, Failure> {
+    let elect = value::switch(tree, "peer.gossip.useLeaderElection")?.unwrap_or(false);
+    let leader = value::switch(tree, "peer.gossip.orgLeader")?.unwrap_or(false);
+    if elect && leader {
+        return Err(Failure(
+            "peer.gossip.useLeaderElection and peer.gossip.orgLeader are both true: a leader is either elected or named, set one of them to false".into(),
+        ));
+    }
+    if elect {
+        return Err(Failure(
+            "peer.gossip.useLeaderElection is true: leaders cannot be elected yet, set it to false and peer.gossip.orgLeader to true on one peer of the organisation".into(),
+        ));
+    }
+    Ok(leader)
+}
+
+fn operations(tree: &Tree) -> Result<SocketAddr, Failure> {
+    let address = match value::text(tree, "operations.listenAddress")? {
+        Some(_) => value::address(tree, "operations.listenAddress")?,
+        None => SocketAddr::from(([127, 0, 0, 1], 9443)),
+    };
+    if !address.ip().is_loopback() {
+        return Err(Failure(format!(
+            "operations.listenAddress {address} is not on loopback: use 127.0.0.1 or [::1]"
+        )));
+    }
+    Ok(address)
+}
+
+fn channels(tree: &Tree, base: &Path) -> Result<Vec<ChannelFiles>, Failure> {
+    let Some(value) = tree.get("gossipPeer.channels") else { return Ok(Vec::new()) };
+    let entries: Vec<ChannelEntry> = serde_json::from_value(value.clone()).map_err(|error| {
+        Failure(format!(
+            "gossipPeer.channels is not a list of {{genesis: FILE, source: {{file: DIR}}}}: {error}"
+        ))
+    })?;
+    let files = entries.into_iter().map(|entry| ChannelFiles {
+        genesis: base.join(entry.genesis),
+        source: entry.source.map(|source| base.join(source.file)),
+    });
+    Ok(files.collect())
+}
+
+fn timings(tree: &Tree) -> Result<Timings, Failure> {
+    let duration = |path| value::duration(tree, path);
+    Ok(Timings {
+        propagate_peers: value::size(tree, "peer.gossip.propagatePeerNum")?,
+        pull_every: duration("peer.gossip.pullInterval")?,
+        pull_peers: value::size(tree, "peer.gossip.pullPeerNum")?,
+        digest_wait: duration("peer.gossip.digestWaitTime")?,
+        request_wait: duration("peer.gossip.requestWaitTime")?,
+        response_wait: duration("peer.gossip.responseWaitTime")?,
+        dial_timeout: duration("peer.gossip.dialTimeout")?,
+        alive_every: duration("peer.gossip.aliveTimeInterval")?,
+        alive_expiration: duration("peer.gossip.aliveExpirationTimeout")?,
+        state_enabled: value::switch(tree, "peer.gossip.state.enabled")?,
+        state_check: duration("peer.gossip.state.checkInterval")?,
+        state_patience: duration("peer.gossip.state.responseTimeout")?,
+        state_batch: value::count(tree, "peer.gossip.state.batchSize")?,
+        state_buffer: value::count(tree, "peer.gossip.state.blockBufferSize")?,
+    })
+}
+
+/// Missing files are told before anything starts.
+fn check_files(config: &Config) -> Result<(), Failure> {
+    let mut files = vec![
+        ("peer.tls.cert.file", &config.tls.cert),
+        ("peer.tls.key.file", &config.tls.key),
+        ("peer.mspConfigPath", &config.msp_dir),
+    ];
+    files.extend(config.tls.roots.iter().map(|file| ("peer.tls.rootcert.file", file)));
+    for channel in &config.channels {
+        files.push(("gossipPeer.channels: genesis", &channel.genesis));
+        files.extend(channel.source.iter().map(|dir| ("gossipPeer.channels: source", dir)));
+    }
+    match files.into_iter().find(|(_, file)| !file.exists()) {
+        Some((key, file)) => Err(Failure(format!(
+            "{key} names {}, which does not exist: correct the path",
+            file.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! `gossip-peer node start`: puts a peer together from its configuration and runs it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gossip_api::{
+    Checked, ConfigError, IdentityMap, IdentityMapConfig, MessageCryptoService, OrgId,
+    SecurityAdvisor,
+};
+use gossip_comm::quic::{QuicComm, QuicParts};
+use gossip_comm::{Clock, Comm, CommConfig};
+use gossip_discovery::DiscoveryConfig;
+use gossip_election::ElectionConfig;
+use gossip_service::node::NodeConfig;
+use gossip_service::store::EpochFile;
+use gossip_service::{Parts, PeerConfig, PeerSelf, Service};
+use gossip_state::{ServeConfig, StateConfig};
+use peer_mcs::{Advisor, Channels, FabricCodec, Mcs};
+use prometheus::Registry;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::Failure;
+use crate::channels::{TrustHost, open};
+use crate::config::{self, Config};
+use crate::material::{self, Material};
+use crate::operations::{Operations, router};
+use crate::status::Who;
+
+/// Runs a peer until SIGTERM or Ctrl-C.
+pub(crate) fn run(file: &Path) -> Result<(), Failure> {
+    let config = config::load(file)?;
+    let machines = machines(&config)?;
+    let material = material::load(&config)?;
+    prepare_data_dir(&config.data_dir)?;
+    init_logging();
+    tell_notices(&config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Run(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(serve(config, machines, material))
+}
+
+/// The machines' configurations, contradictions ruled out.
+pub(crate) fn machines(config: &Config) -> Result<PeerConfig, Failure> {
+    let refuse = |error: ConfigError| Failure::Config(format!("peer.gossip: {error}"));
+    Ok(PeerConfig {
+        discovery: discovery(config).map_err(refuse)?,
+        node: node(config).map_err(refuse)?,
+        state: state(config).map_err(refuse)?,
+        serve: ServeConfig::default().checked().map_err(refuse)?,
+        election: ElectionConfig::fixed(config.leader).checked().map_err(refuse)?,
+    })
+}
+
+fn discovery(config: &Config) -> Result<Checked<DiscoveryConfig>, ConfigError> {
+    let mut discovery = DiscoveryConfig::default();
+    if let Some(every) = config.timings.alive_every {
+        discovery.beat_every = every;
+    }
+    if let Some(after) = config.timings.alive_expiration {
+        discovery.late_after = after;
+    }
+    discovery.checked()
+}
+
+fn node(config: &Config) -> Result<Checked<NodeConfig>, ConfigError> {
+    let defaults = NodeConfig::default();
+    let timings = &config.timings;
+    NodeConfig {
+        push_peers: timings.propagate_peers.unwrap_or(defaults.push_peers),
+        pull_every: timings.pull_every.unwrap_or(defaults.pull_every),
+        pull_peers: timings.pull_peers.unwrap_or(defaults.pull_peers),
+        digest_wait: timings.digest_wait.unwrap_or(defaults.digest_wait),
+        request_wait: timings.request_wait.unwrap_or(defaults.request_wait),
+        response_wait: timings.response_wait.unwrap_or(defaults.response_wait),
+        ..defaults
+    }
+    .checked()
+}
+
+fn state(config: &Config) -> Result<Checked<StateConfig>, ConfigError> {
+    let defaults = StateConfig::default();
+    let timings = &config.timings;
+    StateConfig {
+        enabled: timings.state_enabled.unwrap_or(defaults.enabled),
+        tip_wait: timings.state_check.unwrap_or(defaults.tip_wait),
+        patience: timings.state_patience.unwrap_or(defaults.patience),
+        range_blocks: timings.state_batch.unwrap_or(defaults.range_blocks),
+        window_blocks: timings.state_buffer.unwrap_or(defaults.window_blocks),
+        ..defaults
+    }
+    .checked()
+}
+
+/// Creates the data directory, for nobody else to look into.
+fn prepare_data_dir(dir: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| Failure::Config(format!("gossipPeer.dataDir {}: {error}", dir.display())))
+}
+
+fn init_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn tell_notices(config: &Config) {
+    for (key, why) in &config.notices.ignored {
+        info!(key, why, "key read and not obeyed");
+    }
+    if !config.notices.foreign.is_empty() {
+        info!(keys = config.notices.foreign.join(", "), "keys that are not ours, ignored");
+    }
+}
+
+async fn serve(config: Config, machines: PeerConfig, material: Material) -> Result<(), Failure> {
+    let clock = Clock::start();
+    let registry = Registry::new();
+    let channels = Arc::new(Channels::new());
+    let mcs: Arc<dyn MessageCryptoService> =
+        Arc::new(Mcs::new(Arc::clone(&material.msp), Arc::clone(&channels)));
+    let advisor: Arc<dyn SecurityAdvisor> =
+        Arc::new(Advisor::new(Arc::clone(&material.msp), Arc::clone(&channels)));
+    let me = who_we_are(&config, &material, &*mcs)?;
+    let identities = IdentityMapConfig::default()
+        .checked()
+        .map_err(|error| Failure::Config(error.to_string()))?;
+    let identities = IdentityMap::new(identities, &me.identity, &*mcs, &*advisor, clock.now())
+        .map_err(|error| Failure::Config(format!("our own identity: {error}")))?;
+    let identities = Arc::new(identities);
+    let comm = bind(&config, &material, &me, &mcs, &advisor, &identities, &registry, clock)?;
+    let comm = Arc::new(comm);
+    let host = TrustHost {
+        channels: Arc::clone(&channels),
+        comm: Arc::clone(&comm),
+        tls: material.tls.clone(),
+    };
+    let host = Arc::new(host);
+    let who =
+        Who { endpoint: me.internal_endpoint.clone(), pki_id: me.pki_id, org: me.org.clone() };
+    let mut joined = Vec::new();
+    for files in &config.channels {
+        joined.push(open(files, &config.data_dir, &channels, Arc::clone(&host)).await?);
+    }
+    host.refresh_roots().map_err(|error| Failure::Config(error.to_string()))?;
+    let transport: Arc<dyn Comm> = comm;
+    let service = Service::start(Parts {
+        me,
+        network: config.network.clone(),
+        config: machines,
+        bootstrap: config.bootstrap.clone(),
+        mcs,
+        advisor,
+        codec: Arc::new(FabricCodec),
+        identities,
+        comm: transport,
+        clock,
+        registry: registry.clone(),
+        rng: random_generator()?,
+    })
+    .map_err(|error| Failure::Run(error.to_string()))?;
+    for channel in joined {
+        service.join(channel).await.map_err(|error| Failure::Run(error.to_string()))?;
+    }
+    let operations = Operations { service: service.clone(), registry, who };
+    let outcome = run_until_signal(&config, operations).await;
+    info!("stopping");
+    if tokio::time::timeout(STOP_WITHIN, service.stop()).await.is_err() {
+        warn!("tasks were still running, leaving anyway");
+    }
+    outcome
+}
+
+fn who_we_are(
+    config: &Config,
+    material: &Material,
+    mcs: &dyn MessageCryptoService,
+) -> Result<PeerSelf, Failure> {
+    let identity = material.msp.identity().clone();
+    let pki_id = mcs
+        .pki_id_of_cert(&identity)
+        .ok_or_else(|| Failure::Config("peer.mspConfigPath: the identity is unreadable".into()))?;
+    let org = OrgId::new(&config.msp_id)
+        .map_err(|error| Failure::Config(format!("peer.localMspId: {error}")))?;
+    let epoch = EpochFile::advance(&config.data_dir)
+        .map_err(|error| Failure::Run(format!("cannot persist the epoch: {error}")))?;
+    Ok(PeerSelf {
+        pki_id,
+        identity,
+        org,
+        epoch,
+        external_endpoint: config.external_endpoint.clone(),
+        internal_endpoint: config.internal_endpoint.clone(),
+        metadata: Bytes::new(),
+    })
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is one part of the transport's world")]
+fn bind(
+    config: &Config,
+    material: &Material,
+    me: &PeerSelf,
+    mcs: &Arc<dyn MessageCryptoService>,
+    advisor: &Arc<dyn SecurityAdvisor>,
+    identities: &Arc<IdentityMap>,
+    registry: &Registry,
+    clock: Clock,
+) -> Result<QuicComm, Failure> {
+    let mut comm = CommConfig::new(config.listen, config.network.clone(), material.tls.clone());
+    if let Some(timeout) = config.timings.dial_timeout {
+        comm.dial_timeout = timeout;
+    }
+    let comm = comm.checked().map_err(|error| Failure::Config(error.to_string()))?;
+    let parts = QuicParts {
+        identity: me.identity.clone(),
+        epoch: me.epoch,
+        mcs: Arc::clone(mcs),
+        advisor: Arc::clone(advisor),
+        identities: Arc::clone(identities),
+        registry: registry.clone(),
+        clock,
+    };
+    QuicComm::bind(comm, parts)
+        .map_err(|error| Failure::Config(format!("peer.listenAddress {}: {error}", config.listen)))
+}
+
+async fn run_until_signal(config: &Config, operations: Operations) -> Result<(), Failure> {
+    let address = config.operations;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Config(format!("operations.listenAddress {address}: {error}")))?;
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
+    info!(listen = %config.listen, operations = %address, "started");
+    let signals = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    tokio::select! {
+        outcome = axum::serve(listener, router(operations)) => {
+            outcome.map_err(|error| Failure::Run(format!("operations endpoint: {error}")))
+        }
+        () = signals => Ok(()),
+    }
+}
+
+/// Seeded by the operating system.
+fn random_generator() -> Result<ChaCha8Rng, Failure> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| Failure::Run(format!("no randomness from the system: {error}")))?;
+    Ok(ChaCha8Rng::from_seed(seed))
+}
+
+/// A stop that takes longer is a defect, and no reason to hang.
+const STOP_WITHIN: Duration = Duration::from_secs(5);

@@ -1,0 +1,72 @@
+//! The loop that runs a peer, and what it can be asked from outside.
+
+use std::sync::Arc;
+
+use gossip_api::{GossipError, Machine, NetworkMember};
+use gossip_comm::{Clock, Comm};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::trace;
+
+use crate::effects::Effects;
+use crate::joining::Channel;
+use crate::peer::{ChannelStatus, Input, Peer};
+
+/// What reaches the loop besides the transport's events.
+pub(crate) enum Note {
+    /// Something for the machine: the answer to an action, or a block of a source.
+    Input(Input),
+    /// A channel to join, with what it takes.
+    Join(Channel, oneshot::Sender<Result<(), GossipError>>),
+    /// How do things stand?
+    Status(oneshot::Sender<Status>),
+}
+
+/// How a peer stands, for people.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Alive members of the network, never ourselves.
+    pub members: Vec<NetworkMember>,
+    /// Peers connected.
+    pub connections: usize,
+    /// Identities known.
+    pub identities: usize,
+    /// Each channel.
+    pub channels: Vec<ChannelStatus>,
+}
+
+/// Runs the peer until it is told to stop.
+pub(crate) async fn run(
+    mut peer: Peer,
+    mut effects: Effects,
+    comm: Arc<dyn Comm>,
+    mut notes: mpsc::Receiver<Note>,
+    clock: Clock,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let wakeup = peer.next_wakeup();
+        let wait = wakeup.map(|wakeup| wakeup.at.since(clock.mono()));
+        let input = tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(event) = comm.next_event() => effects.receive(clock.now(), &peer, event),
+            Some(note) = notes.recv() => effects.note(clock.now(), &peer, note),
+            () = sleep(wait) => {
+                trace!(why = wakeup.map(|wakeup| wakeup.why), "woke up");
+                Some(Input::Tick)
+            }
+        };
+        let Some(input) = input else { continue };
+        let actions = peer.handle(clock.now(), input);
+        actions.into_iter().for_each(|action| effects.perform(action));
+        effects.refresh(&peer);
+    }
+}
+
+/// Sleeps for `wait`; for ever if there is none.
+async fn sleep(wait: Option<std::time::Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,402 @@
+//! What a peer's actions do in the world. Nothing here waits: work runs beside the loop and comes back as
+//! an input.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gossip_api::{
+    Block, BlockCodec, ChannelId, Endpoint, Height, IdentityMap, Message, MessageCryptoService,
+    Mono, NetworkId, Now, OrgId, PkiId, SecurityAdvisor, SignedMessage, Verified,
+};
+use gossip_comm::{Clock, Comm, Command, Event};
+use gossip_state::BlockOrigin;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info, warn};
+
+use crate::delivery::{Delivery, Demand};
+use crate::driver::{Note, Status};
+use crate::joining::{Channel, EpochStore, anchors_of, view_of};
+use crate::metrics::ServiceMetrics;
+use crate::peer::{Action, Input, Peer, ReadPurpose};
+use crate::verify::{Judged, Trust, judge};
+
+/// The world, as far as a peer acts on it.
+pub(crate) struct Effects {
+    shared: Arc<Shared>,
+    comm: Arc<dyn Comm>,
+    channels: BTreeMap<ChannelId, Channel>,
+    deliveries: BTreeMap<ChannelId, Delivery>,
+    /// When gauges are set again.
+    gauge_at: Mono,
+}
+
+/// What work beside the loop needs.
+pub(crate) struct Shared {
+    pub(crate) own: PkiId,
+    pub(crate) org: OrgId,
+    pub(crate) visible_outside: bool,
+    pub(crate) network: NetworkId,
+    pub(crate) mcs: Arc<dyn MessageCryptoService>,
+    pub(crate) advisor: Arc<dyn SecurityAdvisor>,
+    pub(crate) codec: Arc<dyn BlockCodec>,
+    pub(crate) identities: Arc<IdentityMap>,
+    pub(crate) epochs: Arc<dyn EpochStore>,
+    pub(crate) notes: mpsc::Sender<Note>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+    /// Bounds work that keeps a processor busy.
+    pub(crate) processors: Semaphore,
+    /// Bounds signatures that wait for a processor.
+    pub(crate) backlog: Arc<Semaphore>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: ServiceMetrics,
+}
+
+impl Shared {
+    fn trust(&self) -> Trust<'_> {
+        Trust {
+            mcs: &*self.mcs,
+            advisor: &*self.advisor,
+            identities: &self.identities,
+            network: &self.network,
+        }
+    }
+
+    /// Runs `work` on a thread of its own kind and gives its result to the machine.
+    fn compute(self: &Arc<Self>, work: impl FnOnce(&Self) -> Option<Input> + Send + 'static) {
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let Ok(_processor) = shared.processors.acquire().await else { return };
+            let worker = Arc::clone(&shared);
+            let outcome = tokio::task::spawn_blocking(move || work(&worker)).await;
+            match outcome {
+                Ok(Some(input)) => shared.tell(input).await,
+                Ok(None) => {}
+                Err(failure) => error!(%failure, "work beside the loop failed"),
+            }
+        });
+    }
+
+    /// Runs `work` that waits for I/O and gives its result to the machine.
+    fn spawn(self: &Arc<Self>, work: impl Future<Output = Input> + Send + 'static) {
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move { shared.tell(work.await).await });
+    }
+
+    async fn tell(&self, input: Input) {
+        // The loop is gone only when everything stops.
+        let _ = self.notes.send(Note::Input(input)).await;
+    }
+}
+
+impl Effects {
+    pub(crate) fn new(shared: Arc<Shared>, comm: Arc<dyn Comm>) -> Self {
+        Self {
+            shared,
+            comm,
+            channels: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            gauge_at: Mono::ZERO,
+        }
+    }
+
+    /// Turns an event of the transport into an input, unless it is refused or has to be verified first.
+    pub(crate) fn receive(&mut self, now: Now, peer: &Peer, event: Event) -> Option<Input> {
+        match event {
+            Event::Connected(connected) => Some(Input::Connected(connected)),
+            Event::Disconnected { peer, cause } => {
+                debug!(%peer, ?cause, "disconnected");
+                Some(Input::Disconnected(peer))
+            }
+            Event::DialFailed { endpoint, reason } => {
+                debug!(%endpoint, reason, "could not connect");
+                Some(Input::DialFailed(endpoint))
+            }
+            Event::Received { from, message } => {
+                let message = self.vouched(now, peer, from, message)?;
+                Some(Input::Received { from, message })
+            }
+            Event::Request { from, id, message } => {
+                Some(match self.vouched(now, peer, from, message) {
+                    Some(message) => Input::Asked { from, inbound: id, message },
+                    None => Input::AskedInVain(id),
+                })
+            }
+            Event::Response { from, id, message } => {
+                let message = self.vouched(now, peer, from, message)?;
+                Some(Input::Answered { from, request: id, message })
+            }
+            Event::ResponseEnd { id, outcome } => Some(Input::AnswerEnded { request: id, outcome }),
+        }
+    }
+
+    /// The message, if its connection vouches for it. One that needs its originator's signature is sent to
+    /// be verified and comes back later.
+    fn vouched(
+        &self,
+        now: Now,
+        peer: &Peer,
+        from: PkiId,
+        message: SignedMessage,
+    ) -> Option<Verified<Message>> {
+        match judge(peer, now, from, message) {
+            Judged::Vouched(verified) => Some(verified),
+            Judged::Dropped(reason) => {
+                self.shared.metrics.dropped(reason);
+                None
+            }
+            Judged::ToVerify(message, channel) => {
+                self.verify_later(now, from, message, channel);
+                None
+            }
+        }
+    }
+
+    fn verify_later(
+        &self,
+        now: Now,
+        from: PkiId,
+        message: SignedMessage,
+        channel: Option<ChannelId>,
+    ) {
+        let Ok(place) = Arc::clone(&self.shared.backlog).try_acquire_owned() else {
+            self.shared.metrics.dropped("verification backlog");
+            return;
+        };
+        self.shared.compute(move |shared| {
+            let _place = place;
+            match shared.trust().verify(now, message, channel.as_ref()) {
+                Ok(message) => Some(Input::Received { from, message }),
+                Err(error) => {
+                    debug!(%from, %error, "message not believed");
+                    shared.metrics.dropped("signature");
+                    None
+                }
+            }
+        });
+    }
+
+    /// Acts on what was asked from outside the loop.
+    pub(crate) fn note(&mut self, now: Now, peer: &Peer, note: Note) -> Option<Input> {
+        match note {
+            Note::Input(input) => Some(input),
+            Note::Status(answer) => {
+                let status = Status {
+                    members: peer.members(),
+                    connections: peer.connections(),
+                    identities: self.shared.identities.len(),
+                    channels: peer.channel_statuses(now),
+                };
+                // Who asked may have given up.
+                let _ = answer.send(status);
+                None
+            }
+            Note::Join(channel, answer) => {
+                self.join(channel, answer);
+                None
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        channel: Channel,
+        answer: tokio::sync::oneshot::Sender<Result<(), gossip_api::GossipError>>,
+    ) {
+        let name = channel.config.channel().clone();
+        self.channels.insert(name, channel.clone());
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn(async move {
+            let outcome = match channel.request(&*shared.codec).await {
+                Ok(request) => {
+                    shared.tell(Input::Join(request)).await;
+                    connect_anchors(&shared, &channel).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            let _ = answer.send(outcome);
+        });
+    }
+
+    /// Carries out one action.
+    pub(crate) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Comm(command) => self.comm.command(command),
+            Action::Sign(message) => self.sign(message),
+            Action::CheckMember { from, entry } => self.shared.compute(move |shared| {
+                let member = shared.trust().check_member(shared.clock.now(), entry);
+                if let Err(error) = &member {
+                    debug!(%from, %error, "member not believed");
+                }
+                Some(Input::MemberChecked { from, member: member.ok() })
+            }),
+            Action::RaiseEpoch { seen } => self.shared.compute(move |shared| {
+                match shared.epochs.raise_above(seen) {
+                    Ok(epoch) => Some(Input::EpochRaised(epoch)),
+                    Err(failure) => {
+                        error!(%failure, %seen, "cannot store a newer epoch: others will not believe us");
+                        None
+                    }
+                }
+            }),
+            Action::IdentityConflict { epoch } => {
+                warn!(%epoch, "another process runs with our identity: stop one of the two");
+            }
+            Action::VerifyBlock { channel, block, origin } => self.verify(channel, block, origin),
+            Action::Recheck { channel, infos } => self.shared.compute(move |shared| {
+                let held = shared.trust().recheck(shared.clock.now(), &channel, infos);
+                Some(Input::Rechecked { channel, held })
+            }),
+            Action::Commit { channel, blocks } => self.commit(channel, blocks),
+            Action::Read { channel, number, purpose } => self.read(channel, number, purpose),
+            Action::StartDelivery { channel, from } => self.start_delivery(channel, from),
+            Action::StopDelivery(channel) => {
+                self.deliveries.remove(&channel);
+            }
+            Action::Drop { from, reason } => {
+                debug!(from = from.map(tracing::field::display), reason, "dropped");
+                self.shared.metrics.dropped(reason);
+            }
+            Action::Refused { channel, from, number, error } => {
+                let class = error.class();
+                debug!(%channel, from = from.map(tracing::field::display), %number, class, %error, "block refused");
+                self.shared.metrics.refused(&channel, class);
+            }
+            Action::Leader { channel, leading, why } => {
+                info!(%channel, leading, why, "leadership");
+                self.shared.metrics.leader(&channel, leading);
+            }
+            Action::Conflict { channel, conflict } => {
+                warn!(%channel, ?conflict, "orderers signed two blocks with one number");
+            }
+        }
+    }
+
+    /// Tells running deliveries what their channels can take now, and gauges how things stand.
+    pub(crate) fn refresh(&mut self, peer: &Peer) {
+        let now = self.shared.clock.now().mono;
+        if now >= self.gauge_at {
+            self.gauge_at = now.after(GAUGE_EVERY);
+            for status in peer.channel_stats() {
+                self.shared.metrics.state(&status.0, &status.1);
+                self.shared.metrics.peers_known(&status.0, status.2);
+            }
+        }
+        for (channel, delivery) in &self.deliveries {
+            let demand = Demand { next: peer.next_missing(channel), room: peer.has_room(channel) };
+            delivery.demand.send_if_modified(|held| {
+                let changed = *held != demand;
+                *held = demand;
+                changed
+            });
+        }
+    }
+
+    fn sign(&self, message: Message) {
+        self.shared.compute(move |shared| {
+            match Verified::own(message, shared.own, &shared.network, &*shared.mcs) {
+                Ok(message) => Some(Input::Signed(message)),
+                Err(failure) => {
+                    error!(%failure, "cannot sign: check the key in the msp directory");
+                    None
+                }
+            }
+        });
+    }
+
+    fn verify(&self, channel: ChannelId, block: Block, origin: BlockOrigin) {
+        self.shared.compute(move |shared| {
+            let verdict = shared.mcs.verify_block(&channel, block.number, &block);
+            Some(Input::BlockChecked { channel, block, origin, verdict })
+        });
+    }
+
+    fn commit(&self, name: ChannelId, blocks: Vec<Block>) {
+        let Some(channel) = self.channels.get(&name).cloned() else { return };
+        let shared = Arc::clone(&self.shared);
+        let comm = Arc::clone(&self.comm);
+        self.shared.spawn(async move {
+            let config = blocks.last().filter(|block| shared.codec.is_config(block)).cloned();
+            let started = shared.clock.now().mono;
+            let outcome = channel.ledger.commit(blocks).await;
+            if let (Ok(height), Some(config)) = (&outcome, config) {
+                apply_config(&shared, &*comm, &channel, &name, &config, *height).await;
+            }
+            if outcome.is_ok() {
+                shared.metrics.committed(&name, shared.clock.now().mono.since(started));
+            }
+            Input::Committed { channel: name, outcome: outcome.map_err(|error| error.to_string()) }
+        });
+    }
+
+    fn read(&self, name: ChannelId, number: gossip_api::SeqNum, purpose: ReadPurpose) {
+        let Some(channel) = self.channels.get(&name).cloned() else { return };
+        self.shared.spawn(async move {
+            let block = match channel.ledger.block(number).await {
+                Ok(block) => block,
+                Err(failure) => {
+                    error!(channel = %name, %number, %failure, "cannot read a block");
+                    None
+                }
+            };
+            Input::BlockRead { channel: name, purpose, block }
+        });
+    }
+
+    fn start_delivery(&mut self, name: ChannelId, from: gossip_api::SeqNum) {
+        let source = self.channels.get(&name).and_then(|channel| channel.source.clone());
+        let Some(source) = source else {
+            debug!(channel = %name, "no source of blocks is configured");
+            return;
+        };
+        let notes = self.shared.notes.clone();
+        let (delivery, work) =
+            Delivery::start(name.clone(), source, from, notes, &self.shared.shutdown);
+        self.shared.tasks.spawn(work);
+        self.deliveries.insert(name, delivery);
+    }
+}
+
+/// Brings a committed configuration into force: trust first, then who is cut off, then who is a member.
+async fn apply_config(
+    shared: &Arc<Shared>,
+    comm: &dyn Comm,
+    channel: &Channel,
+    name: &ChannelId,
+    block: &Block,
+    height: Height,
+) {
+    let config = match channel.host.apply_config(name, block) {
+        Ok(config) => config,
+        Err(reason) => {
+            error!(channel = %name, number = %block.number, reason, "configuration not applied");
+            return;
+        }
+    };
+    info!(channel = %name, number = %block.number, "configuration applied");
+    let expelled = shared.identities.purge(&*shared.mcs, &|_| true, shared.clock.now());
+    for peer in expelled.into_iter().filter(|peer| *peer != shared.own) {
+        warn!(%peer, channel = %name, "identity no longer valid, peer cut off");
+        let reason = gossip_api::message::CloseReason::Expelled;
+        comm.command(Command::Close { peer, reason });
+        shared.tell(Input::Expelled(peer)).await;
+    }
+    shared.tell(Input::Reconfigured(view_of(&*config, channel.genesis, height))).await;
+    connect_to(shared, anchors_of(&*config, &shared.org, shared.visible_outside)).await;
+}
+
+async fn connect_anchors(shared: &Shared, channel: &Channel) {
+    connect_to(shared, anchors_of(&*channel.config, &shared.org, shared.visible_outside)).await;
+}
+
+async fn connect_to(shared: &Shared, endpoints: Vec<Endpoint>) {
+    for endpoint in endpoints {
+        shared.tell(Input::Connect(endpoint)).await;
+    }
+}
+
+/// Gauges follow the machine at this distance.
+const GAUGE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);

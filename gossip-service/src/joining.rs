@@ -1,0 +1,100 @@
+//! What a channel takes besides the machines: a ledger, a source, and the host's word on its configuration.
+
+use std::fmt;
+use std::sync::Arc;
+
+use gossip_api::{
+    Block, BlockCodec, BlockHash, BlockSource, ChannelId, Endpoint, Epoch, GossipError, Height,
+    JoinChannelMessage, Ledger, OrgId,
+};
+
+use crate::node::ChannelView;
+use crate::peer::JoinRequest;
+
+/// The host's side of a channel's configuration.
+pub trait ConfigHost: Send + Sync {
+    /// Takes over the configuration in a block that has just been committed: from now on identities and
+    /// later blocks are judged by it. Called before anything later is verified.
+    ///
+    /// # Errors
+    /// A sentence for the log, if the block cannot be applied. The old configuration stays in force.
+    fn apply_config(
+        &self,
+        channel: &ChannelId,
+        block: &Block,
+    ) -> Result<Arc<dyn JoinChannelMessage>, String>;
+}
+
+/// Where our epoch outlives the process.
+pub trait EpochStore: Send + Sync {
+    /// Stores, durably, an epoch of ours above `seen`, makes the transport speak under it, and returns it.
+    ///
+    /// # Errors
+    /// If it cannot be stored. Nothing has changed then.
+    fn raise_above(&self, seen: Epoch) -> std::io::Result<Epoch>;
+}
+
+/// A channel to be joined.
+#[derive(Clone)]
+pub struct Channel {
+    /// The configuration in force at the ledger's height.
+    pub config: Arc<dyn JoinChannelMessage>,
+    /// Header hash of the genesis block.
+    pub genesis: BlockHash,
+    /// Where blocks are kept; it holds the genesis block at least.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where a leader takes blocks from; without it we never lead to any effect.
+    pub source: Option<Arc<dyn BlockSource>>,
+    /// Who applies later configurations.
+    pub host: Arc<dyn ConfigHost>,
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("channel", self.config.channel()).finish_non_exhaustive()
+    }
+}
+
+impl Channel {
+    /// Reads the ledger's tip and makes the request for the machine.
+    pub(crate) async fn request(&self, codec: &dyn BlockCodec) -> Result<JoinRequest, GossipError> {
+        let height = self.ledger.height().await?;
+        let last_hash = match height.last_block() {
+            Some(last) => self.ledger.block(last).await?.map(|block| codec.header_hash(&block)),
+            None => None,
+        };
+        Ok(JoinRequest { view: view_of(&*self.config, self.genesis, height), last_hash })
+    }
+}
+
+/// The machine's view of a configuration.
+pub(crate) fn view_of(
+    config: &dyn JoinChannelMessage,
+    genesis: BlockHash,
+    height: Height,
+) -> ChannelView {
+    ChannelView {
+        channel: config.channel().clone(),
+        genesis,
+        orgs: config.members().into_iter().collect(),
+        sequence: config.sequence_number(),
+        height,
+    }
+}
+
+/// Anchor peers to connect to: our own organisation's, and the others' if we may be known outside.
+// fabric: gossip/gossip/gossip_impl.go learnAnchorPeers
+pub(crate) fn anchors_of(
+    config: &dyn JoinChannelMessage,
+    own_org: &OrgId,
+    visible_outside: bool,
+) -> Vec<Endpoint> {
+    config
+        .members()
+        .into_iter()
+        .filter(|org| org == own_org || visible_outside)
+        .flat_map(|org| config.anchor_peers_of(&org))
+        .filter(|anchor| !anchor.host.is_empty() && anchor.port != 0)
+        .filter_map(|anchor| Endpoint::new(&format!("{}:{}", anchor.host, anchor.port)).ok())
+        .collect()
+}

@@ -1,0 +1,512 @@
+//! A whole peer as one machine: discovery, the node, and per channel a state transfer, its server and an
+//! election.
+//!
+//! The peer routes: what one child wants of another, or of the outside, passes through here and nowhere
+//! else. It reads no child's fields; it lifts their actions.
+//!
+//! ```text
+//!   comm events, answers ---> Peer ---> commands, Verify, Sign, Commit, Read, deliveries
+//!                              |
+//!        Discovery    Node    { StateTransfer  Server  Election } per channel
+//! ```
+
+mod channels;
+mod lift;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gossip_api::message::{MemberEntry, MessageHeader};
+use gossip_api::{
+    Admit, Block, BlockCodec, BlockError, BlockHash, ChannelId, Checked, Endpoint, Envelope, Epoch,
+    Height, Machine, Message, NetworkMember, Nonce, Now, OrgId, PeerIdentity, PkiId, SeqNum,
+    Verified, Wakeup, earliest,
+};
+use gossip_comm::{Command, Connected, InboundId, RequestId, ResponseOutcome};
+use gossip_discovery::{CheckedMember, Discovery, DiscoveryConfig};
+use gossip_election::ElectionConfig;
+use gossip_state::{BlockOrigin, ServeConfig, StateConfig, Stats};
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use crate::node::{self, ChannelPeer, ChannelView, Node, NodeConfig};
+pub use channels::ChannelStatus;
+use channels::PeerChannel;
+
+/// What the peer is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Keep trying to reach this address: a bootstrap or anchor peer.
+    Connect(Endpoint),
+    /// A peer proved its identity.
+    Connected(Connected),
+    /// A peer's last connection is gone.
+    Disconnected(PkiId),
+    /// A dial came to nothing.
+    DialFailed(Endpoint),
+    /// A message that somebody vouched for.
+    Received {
+        /// Over whose connection.
+        from: PkiId,
+        /// The message.
+        message: Verified<Message>,
+    },
+    /// A question with a stream to answer on.
+    Asked {
+        /// Over whose connection.
+        from: PkiId,
+        /// The stream.
+        inbound: InboundId,
+        /// The question.
+        message: Verified<Message>,
+    },
+    /// A question of a kind we do not answer, or not from this peer.
+    AskedInVain(InboundId),
+    /// Part of an answer to us.
+    Answered {
+        /// Over whose connection.
+        from: PkiId,
+        /// Our question.
+        request: RequestId,
+        /// The part.
+        message: Verified<Message>,
+    },
+    /// An answer to us is over.
+    AnswerEnded {
+        /// Our question.
+        request: RequestId,
+        /// How.
+        outcome: ResponseOutcome,
+    },
+    /// Answer to [`Action::Sign`].
+    Signed(Verified<Message>),
+    /// Answer to [`Action::CheckMember`].
+    MemberChecked {
+        /// Who told us.
+        from: PkiId,
+        /// What it told; nothing if it did not hold.
+        member: Option<CheckedMember>,
+    },
+    /// Answer to [`Action::RaiseEpoch`].
+    EpochRaised(Epoch),
+    /// Join a channel.
+    Join(JoinRequest),
+    /// The channel's configuration changed, as of a block that is committed.
+    Reconfigured(ChannelView),
+    /// Answer to [`Action::Recheck`]: those that still hold.
+    Rechecked {
+        /// The channel.
+        channel: ChannelId,
+        /// State infos.
+        held: Vec<Verified<Message>>,
+    },
+    /// An identity is no longer valid: nothing more to or from it.
+    Expelled(PkiId),
+    /// A block from our own source, or from the host.
+    FromSource {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        block: Block,
+    },
+    /// Answer to [`Action::VerifyBlock`].
+    BlockChecked {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        block: Block,
+        /// How it came.
+        origin: BlockOrigin,
+        /// The verdict.
+        verdict: Result<(), BlockError>,
+    },
+    /// Answer to [`Action::Commit`].
+    Committed {
+        /// The channel.
+        channel: ChannelId,
+        /// The new height, or why there is none.
+        outcome: Result<Height, String>,
+    },
+    /// Answer to [`Action::Read`].
+    BlockRead {
+        /// The channel.
+        channel: ChannelId,
+        /// What it was read for.
+        purpose: ReadPurpose,
+        /// The block; nothing if it is not there or cannot be read.
+        block: Option<Block>,
+    },
+    /// The host replaces our metadata.
+    UpdateMetadata(Bytes),
+    /// A deadline passed.
+    Tick,
+}
+
+/// What the peer wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Something for the transport.
+    Comm(Command),
+    /// Sign a message of ours; answered by [`Input::Signed`].
+    Sign(Message),
+    /// Validate an identity and verify its record; answered by [`Input::MemberChecked`].
+    CheckMember {
+        /// Who told us.
+        from: PkiId,
+        /// What it told.
+        entry: MemberEntry,
+    },
+    /// Check state infos again under the channel's new configuration; answered by [`Input::Rechecked`].
+    Recheck {
+        /// The channel.
+        channel: ChannelId,
+        /// What was believed under the old one.
+        infos: Vec<Verified<Message>>,
+    },
+    /// Store an epoch above one that others have seen of us; answered by [`Input::EpochRaised`].
+    RaiseEpoch {
+        /// What was seen.
+        seen: Epoch,
+    },
+    /// Another process runs with our identity: an operator's mistake.
+    IdentityConflict {
+        /// The other one's epoch.
+        epoch: Epoch,
+    },
+    /// Verify a block under the channel's present configuration; answered by [`Input::BlockChecked`].
+    VerifyBlock {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        block: Block,
+        /// How it came.
+        origin: BlockOrigin,
+    },
+    /// Make consecutive blocks durable, and apply a configuration in the last of them; answered by
+    /// [`Input::Committed`].
+    Commit {
+        /// The channel.
+        channel: ChannelId,
+        /// The blocks.
+        blocks: Vec<Block>,
+    },
+    /// Read a block; answered by [`Input::BlockRead`].
+    Read {
+        /// The channel.
+        channel: ChannelId,
+        /// Which.
+        number: SeqNum,
+        /// What for.
+        purpose: ReadPurpose,
+    },
+    /// Start to take blocks from the channel's source, from this one on.
+    StartDelivery {
+        /// The channel.
+        channel: ChannelId,
+        /// The first block wanted.
+        from: SeqNum,
+    },
+    /// Stop taking blocks from the source.
+    StopDelivery(ChannelId),
+    /// Something a remote sent was not acted upon; counted by reason.
+    Drop {
+        /// Who sent it.
+        from: Option<PkiId>,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A block was refused; counted by class.
+    Refused {
+        /// The channel.
+        channel: ChannelId,
+        /// Who sent it; nothing for our own source.
+        from: Option<PkiId>,
+        /// Its number.
+        number: SeqNum,
+        /// Why, with the class.
+        error: BlockError,
+    },
+    /// Orderers signed two blocks with one number.
+    Conflict {
+        /// The channel.
+        channel: ChannelId,
+        /// What they signed.
+        conflict: Box<gossip_state::Conflict>,
+    },
+    /// Leadership changed here.
+    Leader {
+        /// The channel.
+        channel: ChannelId,
+        /// Whether we lead.
+        leading: bool,
+        /// Why, in words.
+        why: &'static str,
+    },
+}
+
+/// What a block is read for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadPurpose {
+    /// Part of a range that a peer asked for.
+    Range(InboundId),
+    /// An item of a pull.
+    Pull {
+        /// For whom.
+        to: PkiId,
+        /// Of the pull.
+        nonce: Nonce,
+    },
+}
+
+/// What joining a channel takes.
+#[derive(Clone, Debug)]
+pub struct JoinRequest {
+    /// The channel as its configuration says.
+    pub view: ChannelView,
+    /// Header hash of the ledger's last block; nothing for an empty ledger.
+    pub last_hash: Option<BlockHash>,
+}
+
+/// Who we are.
+#[derive(Clone, Debug)]
+pub struct PeerSelf {
+    /// Our fingerprint.
+    pub pki_id: PkiId,
+    /// Our identity.
+    pub identity: PeerIdentity,
+    /// Our organisation.
+    pub org: OrgId,
+    /// Which life of ours.
+    pub epoch: Epoch,
+    /// Endpoint told to everyone; nothing hides us from other organisations.
+    pub external_endpoint: Option<Endpoint>,
+    /// Endpoint told inside the organisation.
+    pub internal_endpoint: Endpoint,
+    /// Opaque to the layer.
+    pub metadata: Bytes,
+}
+
+/// Every child's configuration.
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    /// Membership.
+    pub discovery: Checked<DiscoveryConfig>,
+    /// Spreading.
+    pub node: Checked<NodeConfig>,
+    /// Catching up.
+    pub state: Checked<StateConfig>,
+    /// Helping others to catch up.
+    pub serve: Checked<ServeConfig>,
+    /// Leadership.
+    pub election: Checked<ElectionConfig>,
+}
+
+/// The machine.
+pub struct Peer {
+    me: PeerSelf,
+    config: PeerConfig,
+    codec: Arc<dyn BlockCodec>,
+    rng: ChaCha8Rng,
+    discovery: Discovery,
+    node: Node,
+    channels: BTreeMap<ChannelId, PeerChannel>,
+    connected: BTreeSet<PkiId>,
+    /// Our open questions: which channel's state transfer asked, and under which of its own numbers.
+    requests: BTreeMap<RequestId, (ChannelId, u64)>,
+    next_request: u64,
+    /// Open questions of others.
+    inbound: BTreeMap<InboundId, ChannelId>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("me", &self.me.pki_id).finish_non_exhaustive()
+    }
+}
+
+impl Machine for Peer {
+    type Input = Input;
+    type Action = Action;
+
+    fn handle(&mut self, now: Now, input: Input) -> Vec<Action> {
+        match input {
+            Input::Connect(endpoint) => {
+                self.to_discovery(now, gossip_discovery::Input::Connect { endpoint })
+            }
+            Input::Connected(connected) => self.on_connected(now, connected),
+            Input::Disconnected(peer) => self.on_disconnected(now, peer),
+            Input::DialFailed(endpoint) => {
+                self.to_discovery(now, gossip_discovery::Input::DialFailed { endpoint })
+            }
+            Input::Received { from, message } => self.on_received(now, from, message),
+            Input::Asked { from, inbound, message } => self.on_asked(now, from, inbound, message),
+            Input::AskedInVain(inbound) => {
+                vec![Action::Comm(Command::EndResponse { to: inbound })]
+            }
+            Input::Answered { from, request, message } => {
+                self.on_answered(now, from, request, message)
+            }
+            Input::AnswerEnded { request, outcome } => self.on_answer_ended(now, request, outcome),
+            Input::Signed(message) => self.on_signed(now, message),
+            Input::MemberChecked { from, member } => self.on_member_checked(now, from, member),
+            Input::EpochRaised(epoch) => self.on_epoch_raised(now, epoch),
+            Input::Join(request) => self.on_join(now, request),
+            Input::Reconfigured(view) => self.to_node(now, node::Input::Join(view)),
+            Input::Rechecked { channel, held } => {
+                self.to_node(now, node::Input::Rechecked { channel, held })
+            }
+            Input::Expelled(peer) => {
+                self.to_discovery(now, gossip_discovery::Input::Expelled { peer })
+            }
+            Input::FromSource { channel, block } => {
+                self.offer(now, &channel, block, BlockOrigin::Source)
+            }
+            Input::BlockChecked { channel, block, origin, verdict } => {
+                self.on_block_checked(now, &channel, block, origin, verdict)
+            }
+            Input::Committed { channel, outcome } => self.on_committed(now, &channel, outcome),
+            Input::BlockRead { channel, purpose, block } => {
+                self.on_block_read(now, &channel, purpose, block)
+            }
+            Input::UpdateMetadata(metadata) => {
+                self.to_discovery(now, gossip_discovery::Input::UpdateMetadata(metadata))
+            }
+            Input::Tick => self.on_tick(now),
+        }
+    }
+
+    fn next_wakeup(&self) -> Option<Wakeup> {
+        let children = [self.discovery.next_wakeup(), self.node.next_wakeup()];
+        let channels = self.channels.values().map(PeerChannel::next_wakeup);
+        earliest(children.into_iter().chain(channels))
+    }
+}
+
+impl Peer {
+    /// A peer without channels and without members.
+    pub fn new(
+        me: PeerSelf,
+        config: PeerConfig,
+        codec: Arc<dyn BlockCodec>,
+        mut rng: ChaCha8Rng,
+        now: Now,
+    ) -> Self {
+        let discovery = Discovery::new(
+            config.discovery.clone(),
+            gossip_discovery::Me {
+                pki_id: me.pki_id,
+                identity: me.identity.clone(),
+                org: me.org.clone(),
+                epoch: me.epoch,
+                external_endpoint: me.external_endpoint.clone(),
+                internal_endpoint: me.internal_endpoint.clone(),
+                metadata: me.metadata.clone(),
+            },
+            ChaCha8Rng::from_rng(&mut rng),
+            now,
+        );
+        let node_me = node::Me { pki_id: me.pki_id, org: me.org.clone(), epoch: me.epoch };
+        let node = Node::new(node_me, config.node.clone(), ChaCha8Rng::from_rng(&mut rng));
+        Self {
+            me,
+            config,
+            codec,
+            rng,
+            discovery,
+            node,
+            channels: BTreeMap::new(),
+            connected: BTreeSet::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            inbound: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a message is worth verifying. Asked before any cryptography, of the header alone.
+    pub fn admit(&self, now: Now, from: &PkiId, header: &MessageHeader) -> Admit {
+        use gossip_api::message::Kind;
+        match header.kind {
+            Kind::Record
+            | Kind::Beats
+            | Kind::MembershipRequest
+            | Kind::MembershipResponse
+            | Kind::Probe
+            | Kind::ProofOfLife => self.discovery.admit(now, from, header),
+            Kind::Data | Kind::Update => match self.node.admit(from, header) {
+                Admit::Accept => self.admit_block(header),
+                refused @ Admit::Drop(_) => refused,
+            },
+            Kind::StateResponse => self.admit_block(header),
+            _ => self.node.admit(from, header),
+        }
+    }
+
+    fn admit_block(&self, header: &MessageHeader) -> Admit {
+        let Some(gossip_api::message::ChannelRef::Name(name)) = &header.channel else {
+            return Admit::Drop("channel");
+        };
+        match self.channels.get(name) {
+            Some(channel) if channel.wants(SeqNum::new(header.sequence)) => Admit::Accept,
+            Some(_) => Admit::Drop("not wanted"),
+            None => Admit::Drop("channel"),
+        }
+    }
+
+    /// The channel that a message is about, where we are in it.
+    pub fn channel_of(&self, message: &Message) -> Option<ChannelId> {
+        self.node.channel_of(&message.header())
+    }
+
+    /// Alive members of the whole network, never ourselves.
+    pub fn members(&self) -> Vec<NetworkMember> {
+        self.discovery.members()
+    }
+
+    /// Alive members that announced themselves in a channel.
+    pub fn peers_of_channel(&self, channel: &ChannelId) -> Vec<ChannelPeer> {
+        self.node.peers_of_channel(channel)
+    }
+
+    /// How many peers are connected.
+    pub fn connections(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// How each channel stands.
+    pub fn channel_statuses(&self, now: Now) -> Vec<ChannelStatus> {
+        self.channels
+            .iter()
+            .map(|(name, channel)| {
+                channel.status(now, name.clone(), self.node.peers_of_channel(name))
+            })
+            .collect()
+    }
+
+    /// Numbers of each channel: state transfer, and peers known.
+    pub fn channel_stats(&self) -> impl Iterator<Item = (ChannelId, Stats, usize)> + '_ {
+        self.channels.iter().map(|(name, channel)| {
+            let peers = self.node.peers_of_channel(name).len();
+            (name.clone(), channel.state.stats(), peers)
+        })
+    }
+
+    /// Whether the channel has room for more blocks of its source.
+    pub fn has_room(&self, channel: &ChannelId) -> bool {
+        self.channels.get(channel).is_some_and(PeerChannel::has_room)
+    }
+
+    /// The block that a channel misses first.
+    pub fn next_missing(&self, channel: &ChannelId) -> SeqNum {
+        self.channels.get(channel).map_or(SeqNum::new(0), PeerChannel::next_missing)
+    }
+
+    /// The height of a channel's ledger as the peer knows it.
+    pub fn height(&self, channel: &ChannelId) -> Option<Height> {
+        self.channels.get(channel).map(PeerChannel::height)
+    }
+
+    fn send(to: gossip_api::RemotePeer, message: &Message) -> Action {
+        Action::Comm(Command::Send { to, envelope: Envelope::unsigned(message) })
+    }
+}

@@ -1,0 +1,516 @@
+//! Where each child's actions go.
+
+use gossip_api::message::{Kind, StateRequest};
+use gossip_api::{
+    Block, BlockError, ChannelId, Epoch, Height, Machine, Message, Now, PkiId, Verified,
+};
+use gossip_comm::{Command, Connected, InboundId, RequestId, ResponseOutcome};
+use gossip_discovery::{CheckedMember, MembershipEvent};
+use gossip_election::Election;
+use gossip_state::{BlockOrigin, DropReason, RequestOutcome, Server, StateTransfer};
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use super::channels::PeerChannel;
+use super::{Action, JoinRequest, Peer, ReadPurpose};
+use crate::node::{self, Outgoing, Via};
+
+impl Peer {
+    pub(super) fn on_connected(&mut self, now: Now, connected: Connected) -> Vec<Action> {
+        let Connected { peer, identity, org, epoch, dialled } = connected;
+        self.connected.insert(peer);
+        let input = gossip_discovery::Input::Connected { peer, identity, org, epoch, dialled };
+        let mut actions = self.to_discovery(now, input);
+        actions.extend(self.to_node(now, node::Input::Connected(peer)));
+        actions
+    }
+
+    pub(super) fn on_disconnected(&mut self, now: Now, peer: PkiId) -> Vec<Action> {
+        self.connected.remove(&peer);
+        let mut actions = self.to_discovery(now, gossip_discovery::Input::Disconnected { peer });
+        let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
+        for name in names {
+            actions.extend(self.to_server(
+                now,
+                &name,
+                gossip_state::ServeInput::Gone { from: peer },
+            ));
+        }
+        actions
+    }
+
+    pub(super) fn on_received(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        message: Verified<Message>,
+    ) -> Vec<Action> {
+        match message.message().kind() {
+            Kind::Record
+            | Kind::Beats
+            | Kind::MembershipRequest
+            | Kind::MembershipResponse
+            | Kind::Probe
+            | Kind::ProofOfLife => {
+                self.to_discovery(now, gossip_discovery::Input::Received { from, message })
+            }
+            Kind::StateInfo
+            | Kind::Data
+            | Kind::Hello
+            | Kind::Digest
+            | Kind::Request
+            | Kind::Update => self.to_node(now, node::Input::Received { from, message }),
+            _ => vec![Action::Drop { from: Some(from), reason: "kind out of place" }],
+        }
+    }
+
+    pub(super) fn on_signed(&mut self, now: Now, message: Verified<Message>) -> Vec<Action> {
+        match message.message().kind() {
+            Kind::Record => {}
+            Kind::ProofOfLife => {
+                return self.to_discovery(now, gossip_discovery::Input::Proved(message));
+            }
+            _ => return self.to_node(now, node::Input::Signed(message)),
+        }
+        let record = message.narrow(|message| match message {
+            Message::Record(record) => Some(record),
+            _ => None,
+        });
+        match record {
+            Some(record) => self.to_discovery(now, gossip_discovery::Input::Signed(record)),
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn on_epoch_raised(&mut self, now: Now, epoch: Epoch) -> Vec<Action> {
+        self.me.epoch = epoch;
+        let mut actions = self.to_discovery(now, gossip_discovery::Input::EpochRaised(epoch));
+        actions.extend(self.to_node(now, node::Input::EpochRaised(epoch)));
+        actions
+    }
+
+    pub(super) fn on_member_checked(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        member: Option<CheckedMember>,
+    ) -> Vec<Action> {
+        let input = match member {
+            Some(member) => gossip_discovery::Input::Checked { from, member },
+            None => gossip_discovery::Input::CheckFailed { from },
+        };
+        self.to_discovery(now, input)
+    }
+
+    /// A range is asked for. Who is not entitled hears the same as who asks for a channel that does not exist.
+    pub(super) fn on_asked(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        inbound: InboundId,
+        message: Verified<Message>,
+    ) -> Vec<Action> {
+        let (message, _, _) = message.into_parts();
+        let Message::StateRequest(request) = message else {
+            return vec![Action::Comm(Command::EndResponse { to: inbound })];
+        };
+        if !self.node.is_entitled(&request.channel, &from) {
+            return vec![
+                Action::Comm(Command::EndResponse { to: inbound }),
+                Action::Drop { from: Some(from), reason: "not entitled" },
+            ];
+        }
+        let Some(channel) = self.channels.get(&request.channel) else {
+            return vec![Action::Comm(Command::EndResponse { to: inbound })];
+        };
+        let name = request.channel.clone();
+        let height = channel.height();
+        self.inbound.insert(inbound, name.clone());
+        let input = gossip_state::ServeInput::Asked { from, inbound: inbound.0, request, height };
+        self.to_server(now, &name, input)
+    }
+
+    pub(super) fn on_answered(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        request: RequestId,
+        message: Verified<Message>,
+    ) -> Vec<Action> {
+        let Some((name, id)) = self.requests.get(&request).cloned() else {
+            return vec![Action::Drop { from: Some(from), reason: "unsolicited answer" }];
+        };
+        match message.into_parts().0 {
+            Message::StateResponse(response) if response.channel == name => {
+                let origin = BlockOrigin::Range { from, request: id };
+                self.offer(now, &name, response.block, origin)
+            }
+            _ => vec![Action::Drop { from: Some(from), reason: "answer of another kind" }],
+        }
+    }
+
+    pub(super) fn on_answer_ended(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        outcome: ResponseOutcome,
+    ) -> Vec<Action> {
+        let Some((name, id)) = self.requests.remove(&request) else { return Vec::new() };
+        let outcome = match outcome {
+            ResponseOutcome::Complete => RequestOutcome::Complete,
+            ResponseOutcome::TimedOut => RequestOutcome::TimedOut,
+            ResponseOutcome::Broken => RequestOutcome::Broken,
+            ResponseOutcome::Refused => RequestOutcome::Refused,
+        };
+        self.to_state(now, &name, gossip_state::Input::RequestEnded { id, outcome })
+    }
+
+    pub(super) fn on_join(&mut self, now: Now, request: JoinRequest) -> Vec<Action> {
+        let name = request.view.channel.clone();
+        let height = request.view.height;
+        if !self.channels.contains_key(&name) {
+            let rng = ChaCha8Rng::from_rng(&mut self.rng);
+            let state = StateTransfer::new(name.clone(), self.config.state.clone(), rng);
+            let server = Server::new(name.clone(), self.config.serve.clone());
+            let election = Election::new(
+                name.clone(),
+                self.me.pki_id,
+                self.config.election.clone(),
+                ChaCha8Rng::from_rng(&mut self.rng),
+                now,
+            );
+            let channel = PeerChannel {
+                state,
+                server,
+                election,
+                leading: false,
+                source_wanted: false,
+                delivering: false,
+                refused: std::collections::BTreeMap::new(),
+            };
+            self.channels.insert(name.clone(), channel);
+        }
+        let mut actions = self.to_node(now, node::Input::Join(request.view));
+        let started = gossip_state::Input::Started { height, tip: request.last_hash };
+        actions.extend(self.to_state(now, &name, started));
+        actions.extend(self.to_election(now, &name, gossip_election::Input::Tick));
+        actions
+    }
+
+    /// A block came in, from whoever; its number decides whether it is looked at.
+    pub(super) fn offer(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        block: Block,
+        origin: BlockOrigin,
+    ) -> Vec<Action> {
+        let is_config = self.codec.is_config(&block);
+        self.to_state(now, name, gossip_state::Input::Offered { block, origin, is_config })
+    }
+
+    pub(super) fn on_block_checked(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        block: Block,
+        origin: BlockOrigin,
+        verdict: Result<(), BlockError>,
+    ) -> Vec<Action> {
+        let input = match verdict {
+            Ok(()) => gossip_state::Input::Verified { block, origin },
+            Err(error) => gossip_state::Input::Refused { number: block.number, origin, error },
+        };
+        self.to_state(now, name, input)
+    }
+
+    pub(super) fn on_committed(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        outcome: Result<Height, String>,
+    ) -> Vec<Action> {
+        let input = match outcome {
+            Ok(height) => gossip_state::Input::Committed { height },
+            Err(reason) => gossip_state::Input::CommitFailed { reason },
+        };
+        self.to_state(now, name, input)
+    }
+
+    pub(super) fn on_block_read(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        purpose: ReadPurpose,
+        block: Option<Block>,
+    ) -> Vec<Action> {
+        match purpose {
+            ReadPurpose::Range(inbound) => {
+                let input = gossip_state::ServeInput::Read { inbound: inbound.0, block };
+                self.to_server(now, name, input)
+            }
+            ReadPurpose::Pull { to, nonce } => {
+                let input = node::Input::Read { channel: name.clone(), to, nonce, block };
+                self.to_node(now, input)
+            }
+        }
+    }
+
+    pub(super) fn on_tick(&mut self, now: Now) -> Vec<Action> {
+        let mut actions = self.to_discovery(now, gossip_discovery::Input::Tick);
+        actions.extend(self.to_node(now, node::Input::Tick));
+        let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
+        for name in names {
+            actions.extend(self.to_state(now, &name, gossip_state::Input::Tick));
+            actions.extend(self.to_server(now, &name, gossip_state::ServeInput::Tick));
+            actions.extend(self.to_election(now, &name, gossip_election::Input::Tick));
+        }
+        actions
+    }
+
+    pub(super) fn to_discovery(&mut self, now: Now, input: gossip_discovery::Input) -> Vec<Action> {
+        let actions = self.discovery.handle(now, input);
+        actions.into_iter().flat_map(|action| self.lift_discovery(now, action)).collect()
+    }
+
+    fn lift_discovery(&mut self, now: Now, action: gossip_discovery::Action) -> Vec<Action> {
+        use gossip_discovery::Action as Child;
+        match action {
+            Child::Dial { endpoint, expect } => {
+                vec![Action::Comm(Command::Dial { endpoint, expect })]
+            }
+            Child::Send { to, message } => vec![Self::send(to, &message)],
+            Child::Forward { to, message } => {
+                vec![Action::Comm(Command::Send { to, envelope: message.envelope().clone() })]
+            }
+            Child::Sign(record) => vec![Action::Sign(Message::Record(record))],
+            Child::Prove(proof) => vec![Action::Sign(Message::ProofOfLife(proof))],
+            Child::RaiseEpoch { seen } => vec![Action::RaiseEpoch { seen }],
+            Child::Conflict { epoch } => vec![Action::IdentityConflict { epoch }],
+            Child::Check { from, entry } => vec![Action::CheckMember { from, entry }],
+            Child::Disconnect { peer, reason } => {
+                vec![Action::Comm(Command::Close { peer, reason })]
+            }
+            Child::Notify(event) => self.on_membership(now, event),
+            Child::Drop { from, reason } => {
+                vec![Action::Drop { from: Some(from), reason: reason.label() }]
+            }
+        }
+    }
+
+    fn on_membership(&mut self, now: Now, event: MembershipEvent) -> Vec<Action> {
+        let input = match event {
+            MembershipEvent::Alive(member) | MembershipEvent::Changed(member) => {
+                let peer = member.pki_id;
+                let mut actions = self.to_node(now, node::Input::MemberUp(member));
+                if self.connected.contains(&peer) {
+                    actions.extend(self.to_node(now, node::Input::Connected(peer)));
+                }
+                return actions;
+            }
+            MembershipEvent::Dead(peer) | MembershipEvent::Forgotten(peer) => {
+                node::Input::MemberDown(peer)
+            }
+        };
+        self.to_node(now, input)
+    }
+
+    pub(super) fn to_node(&mut self, now: Now, input: node::Input) -> Vec<Action> {
+        let actions = self.node.handle(now, input);
+        actions.into_iter().flat_map(|action| self.lift_node(now, action)).collect()
+    }
+
+    fn lift_node(&mut self, now: Now, action: node::Action) -> Vec<Action> {
+        use node::Action as Child;
+        match action {
+            Child::Send { to, message: Outgoing::Plain(message) } => vec![Self::send(to, &message)],
+            Child::Send { to, message: Outgoing::Signed(verified) } => {
+                vec![Action::Comm(Command::Send { to, envelope: verified.envelope().clone() })]
+            }
+            Child::Sign(message) => vec![Action::Sign(message)],
+            Child::Offer { channel, block, via } => {
+                self.offer(now, &channel, block, origin_of(via))
+            }
+            Child::PeerHeight { channel, peer, height, own_org } => {
+                let input = gossip_state::Input::PeerHeight { peer, height, own_org };
+                self.to_state(now, &channel, input)
+            }
+            Child::PeerGone { channel, peer } => {
+                self.to_state(now, &channel, gossip_state::Input::PeerGone { peer })
+            }
+            Child::Recheck { channel, infos } => vec![Action::Recheck { channel, infos }],
+            Child::Read { channel, number, to, nonce } => {
+                vec![Action::Read { channel, number, purpose: ReadPurpose::Pull { to, nonce } }]
+            }
+            Child::Drop { from, reason } => vec![Action::Drop { from: Some(from), reason }],
+        }
+    }
+
+    fn to_state(&mut self, now: Now, name: &ChannelId, input: gossip_state::Input) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let actions = channel.state.handle(now, input);
+        actions.into_iter().flat_map(|action| self.lift_state(now, name, action)).collect()
+    }
+
+    fn lift_state(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        action: gossip_state::Action,
+    ) -> Vec<Action> {
+        use gossip_state::Action as Child;
+        let channel = name.clone();
+        match action {
+            Child::Verify { block, origin } => {
+                vec![Action::VerifyBlock { channel, block, origin }]
+            }
+            Child::Commit { blocks, .. } => vec![Action::Commit { channel, blocks }],
+            Child::Request { to, id, from, through, bytes_max, patience } => {
+                let request = self.open_request(name, id);
+                let message = Message::StateRequest(StateRequest {
+                    nonce: gossip_api::Nonce::new(request.0),
+                    channel,
+                    from,
+                    to: through,
+                    bytes_max,
+                });
+                let envelope = gossip_api::Envelope::unsigned(&message);
+                vec![Action::Comm(Command::Request { to, id: request, envelope, patience })]
+            }
+            Child::Announce { height } => {
+                self.to_node(now, node::Input::Height { channel, height })
+            }
+            Child::Accepted { block, origin } => {
+                let via = via_of(origin);
+                self.to_node(now, node::Input::Accepted { channel, block, via })
+            }
+            Child::Drop { number, origin, reason } => {
+                self.on_block_dropped(name, number, origin, reason)
+            }
+            Child::Blame { peer, reason } => vec![Action::Drop { from: Some(peer), reason }],
+            Child::Source { wanted } => {
+                if let Some(state) = self.channels.get_mut(name) {
+                    state.source_wanted = wanted;
+                }
+                self.align_delivery(name)
+            }
+            Child::Conflict(conflict) => vec![Action::Conflict { channel, conflict }],
+        }
+    }
+
+    fn on_block_dropped(
+        &mut self,
+        name: &ChannelId,
+        number: gossip_api::SeqNum,
+        origin: BlockOrigin,
+        reason: DropReason,
+    ) -> Vec<Action> {
+        let from = origin.peer();
+        match reason {
+            DropReason::Refused(error) => {
+                if let Some(channel) = self.channels.get_mut(name) {
+                    channel.count_refusal(error.class());
+                }
+                vec![Action::Refused { channel: name.clone(), from, number, error }]
+            }
+            other => vec![Action::Drop { from, reason: other.label() }],
+        }
+    }
+
+    fn open_request(&mut self, name: &ChannelId, id: u64) -> RequestId {
+        let request = RequestId(self.next_request);
+        self.next_request = self.next_request.wrapping_add(1);
+        self.requests.insert(request, (name.clone(), id));
+        request
+    }
+
+    fn to_server(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        input: gossip_state::ServeInput,
+    ) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let actions = channel.server.handle(now, input);
+        actions.into_iter().map(|action| self.lift_server(name, action)).collect()
+    }
+
+    fn lift_server(&mut self, name: &ChannelId, action: gossip_state::ServeAction) -> Action {
+        use gossip_state::ServeAction as Child;
+        match action {
+            Child::Read { inbound, number } => Action::Read {
+                channel: name.clone(),
+                number,
+                purpose: ReadPurpose::Range(InboundId(inbound)),
+            },
+            Child::Respond { inbound, message } => Action::Comm(Command::Respond {
+                to: InboundId(inbound),
+                envelope: gossip_api::Envelope::unsigned(&message),
+            }),
+            Child::End { inbound } => {
+                self.inbound.remove(&InboundId(inbound));
+                Action::Comm(Command::EndResponse { to: InboundId(inbound) })
+            }
+            Child::Drop { from, reason } => {
+                Action::Drop { from: Some(from), reason: reason.label() }
+            }
+        }
+    }
+
+    fn to_election(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        input: gossip_election::Input,
+    ) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let actions = channel.election.handle(now, input);
+        let mut lifted = Vec::new();
+        for action in actions {
+            let (leading, why) = match action {
+                gossip_election::Action::Lead { why } => (true, why),
+                gossip_election::Action::Follow { why } => (false, why),
+            };
+            if let Some(channel) = self.channels.get_mut(name) {
+                channel.leading = leading;
+            }
+            lifted.push(Action::Leader { channel: name.clone(), leading, why });
+            lifted.extend(self.align_delivery(name));
+        }
+        lifted
+    }
+
+    /// Blocks are taken from our own source while we lead, or while no peer has what is missing.
+    fn align_delivery(&mut self, name: &ChannelId) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let wanted = channel.leading || channel.source_wanted;
+        if wanted == channel.delivering {
+            return Vec::new();
+        }
+        channel.delivering = wanted;
+        vec![if wanted {
+            let from = channel.state.next_missing();
+            Action::StartDelivery { channel: name.clone(), from }
+        } else {
+            Action::StopDelivery(name.clone())
+        }]
+    }
+}
+
+const fn origin_of(via: Via) -> BlockOrigin {
+    match via {
+        Via::Source => BlockOrigin::Source,
+        Via::Push(from) => BlockOrigin::Push { from },
+        Via::Pull(from) => BlockOrigin::Pull { from },
+        Via::Range(from) => BlockOrigin::Range { from, request: 0 },
+    }
+}
+
+const fn via_of(origin: BlockOrigin) -> Via {
+    match origin {
+        BlockOrigin::Source | BlockOrigin::Local => Via::Source,
+        BlockOrigin::Push { from } => Via::Push(from),
+        BlockOrigin::Pull { from } => Via::Pull(from),
+        BlockOrigin::Range { from, .. } => Via::Range(from),
+    }
+}

@@ -1,0 +1,189 @@
+//! The service: a peer, its transport and its world, put together and taken apart.
+
+use std::sync::Arc;
+
+use gossip_api::{
+    BlockCodec, ConfigError, CryptoError, Endpoint, GossipError, IdentityMap, MessageCryptoService,
+    NetworkId, SecurityAdvisor,
+};
+use gossip_comm::{Clock, Comm};
+use prometheus::Registry;
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::driver::{self, Note, Status};
+use crate::effects::{Effects, Shared};
+use crate::joining::{Channel, EpochStore};
+use crate::metrics::ServiceMetrics;
+use crate::peer::{Input, Peer, PeerConfig, PeerSelf};
+
+/// Why a service did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Our own identity is not acceptable.
+    #[error("our own identity is not acceptable: {0}")]
+    OwnIdentity(#[from] CryptoError),
+    /// The metrics registry holds one of our names already.
+    #[error("metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What the host supplies.
+#[derive(Clone)]
+pub struct Parts {
+    /// Who we are.
+    pub me: PeerSelf,
+    /// Fabric's `peer.networkId`.
+    pub network: NetworkId,
+    /// Every machine's configuration.
+    pub config: PeerConfig,
+    /// Addresses of our organisation to begin with.
+    pub bootstrap: Vec<Endpoint>,
+    /// Whom to believe.
+    pub mcs: Arc<dyn MessageCryptoService>,
+    /// Whose is whose.
+    pub advisor: Arc<dyn SecurityAdvisor>,
+    /// How blocks are encoded.
+    pub codec: Arc<dyn BlockCodec>,
+    /// Identities known, shared with the transport.
+    pub identities: Arc<IdentityMap>,
+    /// Where our epoch is kept.
+    pub epochs: Arc<dyn EpochStore>,
+    /// The transport.
+    pub comm: Arc<dyn Comm>,
+    /// The process's clock, shared with the transport.
+    pub clock: Clock,
+    /// Where metrics are registered.
+    pub registry: Registry,
+    /// All randomness of the machines comes from here.
+    pub rng: ChaCha8Rng,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("me", &self.me.pki_id).finish_non_exhaustive()
+    }
+}
+
+/// A running peer. Cheap to clone; dropping every clone does not stop it, [`stop`](Self::stop) does.
+// fabric: gossip/service/gossip_service.go GossipService
+#[derive(Clone)]
+pub struct Service {
+    notes: mpsc::Sender<Note>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    comm: Arc<dyn Comm>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("tasks", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Puts the peer together and starts its loop. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the metrics cannot be registered.
+    // fabric: gossip/service/gossip_service.go New
+    pub fn start(parts: Parts) -> Result<Self, StartError> {
+        let clock = parts.clock;
+        let (notes, inbox) = mpsc::channel(NOTES_MAX);
+        let tasks = TaskTracker::new();
+        let shutdown = CancellationToken::new();
+        let peer = Peer::new(
+            parts.me.clone(),
+            parts.config,
+            Arc::clone(&parts.codec),
+            parts.rng,
+            clock.now(),
+        );
+        let shared = Arc::new(Shared {
+            own: parts.me.pki_id,
+            org: parts.me.org.clone(),
+            visible_outside: parts.me.external_endpoint.is_some(),
+            network: parts.network,
+            mcs: parts.mcs,
+            advisor: parts.advisor,
+            codec: parts.codec,
+            identities: parts.identities,
+            epochs: parts.epochs,
+            notes: notes.clone(),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            processors: Semaphore::new(processors()),
+            backlog: Arc::new(Semaphore::new(BACKLOG_MAX)),
+            clock,
+            metrics: ServiceMetrics::new(&parts.registry)?,
+        });
+        let effects = Effects::new(shared, Arc::clone(&parts.comm));
+        let comm = Arc::clone(&parts.comm);
+        tasks.spawn(driver::run(peer, effects, comm, inbox, clock, shutdown.clone()));
+        let service = Self { notes, tasks, shutdown, comm: parts.comm };
+        service.bootstrap(parts.bootstrap);
+        Ok(service)
+    }
+
+    /// Joins a channel. Its ledger must hold the genesis block at least.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read, or the service has stopped.
+    // fabric: gossip/service/gossip_service.go InitializeChannel
+    pub async fn join(&self, channel: Channel) -> Result<(), GossipError> {
+        let (answer, outcome) = oneshot::channel();
+        self.tell(Note::Join(channel, answer)).await?;
+        outcome.await.map_err(|_| GossipError::Stopped)?
+    }
+
+    /// How things stand.
+    ///
+    /// # Errors
+    /// If the service has stopped.
+    pub async fn status(&self) -> Result<Status, GossipError> {
+        let (answer, status) = oneshot::channel();
+        self.tell(Note::Status(answer)).await?;
+        status.await.map_err(|_| GossipError::Stopped)
+    }
+
+    /// Stops: connections are closed, and every task has ended when this returns. Idempotent.
+    // fabric: gossip/service/gossip_service.go Stop
+    pub async fn stop(&self) {
+        self.shutdown.cancel();
+        self.comm.stop().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn bootstrap(&self, endpoints: Vec<Endpoint>) {
+        let notes = self.notes.clone();
+        self.tasks.spawn(async move {
+            for endpoint in endpoints {
+                if notes.send(Note::Input(Input::Connect(endpoint))).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn tell(&self, note: Note) -> Result<(), GossipError> {
+        self.notes.send(note).await.map_err(|_| GossipError::Stopped)
+    }
+}
+
+/// How many computations run at a time: one per processor.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Answers and requests that wait for the loop.
+const NOTES_MAX: usize = 1024;
+
+/// Signatures that wait to be checked; more are dropped before anything is computed.
+const BACKLOG_MAX: usize = 1024;

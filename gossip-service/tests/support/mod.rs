@@ -1,0 +1,364 @@
+//! Whole peers in the simulated network: what their actions do when the world is a value.
+#![allow(dead_code, unreachable_pub, reason = "each simulation uses its part")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gossip_api::{
+    Block, BlockCodec as _, BlockHash, ChannelId, Endpoint, Epoch, Height, IdentityMap,
+    IdentityMapConfig, Message, MessageCryptoService as _, Mono, NetworkId, Now, OrgId, SeqNum,
+    Verified, Wall,
+};
+use gossip_comm::sim::crypto::{Authority, BlockFactory, CheapCrypto, SimBlockCodec};
+use gossip_comm::sim::{Cluster, Link, PeerSpec, seeded};
+use gossip_comm::{Effect, Event, Host};
+use gossip_discovery::DiscoveryConfig;
+use gossip_election::ElectionConfig;
+use gossip_service::node::{ChannelView, NodeConfig};
+use gossip_service::{
+    Action, Input, JoinRequest, Judged, Peer, PeerConfig, PeerSelf, Trust, judge,
+};
+use gossip_state::{ServeConfig, StateConfig};
+
+/// One simulated peer's outside: keys, identities, ledger, and what was measured of it.
+pub struct Outside {
+    crypto: CheapCrypto,
+    identities: Arc<IdentityMap>,
+    pub ledger: Vec<Block>,
+    /// When each block was first found valid here.
+    pub valid_at: BTreeMap<SeqNum, Mono>,
+    /// Blocks that were valid although nobody had been asked for them.
+    pub by_push: u64,
+    /// Bytes of blocks received, duplicates included.
+    pub block_bytes: u64,
+    /// Blocks refused by class.
+    pub refused: BTreeMap<&'static str, u64>,
+    pub leading: bool,
+}
+
+/// The world of all peers.
+pub struct World {
+    network: NetworkId,
+    pub channel: ChannelId,
+    pub peers: Vec<Outside>,
+    pub verify_cost: Duration,
+    pub commit_cost: Duration,
+}
+
+impl World {
+    fn trust(&self, peer: usize) -> Trust<'_> {
+        let outside = &self.peers[peer];
+        Trust {
+            mcs: &outside.crypto,
+            advisor: &outside.crypto,
+            identities: &outside.identities,
+            network: &self.network,
+        }
+    }
+
+    fn commit(&mut self, peer: usize, blocks: Vec<Block>) -> Result<Height, String> {
+        let ledger = &mut self.peers[peer].ledger;
+        for block in blocks {
+            let expected = ledger.len() as u64;
+            if block.number.get() != expected {
+                return Err(format!("waits for {expected}, was given {}", block.number));
+            }
+            ledger.push(block);
+        }
+        Ok(Height::new(ledger.len() as u64))
+    }
+}
+
+impl Host for World {
+    type Machine = Peer;
+
+    fn perform(&mut self, peer: usize, now: Now, action: Action) -> Vec<Effect<Input>> {
+        match action {
+            Action::Comm(command) => vec![Effect::Command(command)],
+            Action::Sign(message) => {
+                let crypto = &self.peers[peer].crypto;
+                let own = Verified::own(message, crypto.pki_id(), &self.network, crypto);
+                vec![Effect::InputAfter(self.verify_cost, Input::Signed(own.expect("it can sign")))]
+            }
+            Action::CheckMember { from, entry } => {
+                let member = self.trust(peer).check_member(now, entry).ok();
+                vec![Effect::InputAfter(self.verify_cost, Input::MemberChecked { from, member })]
+            }
+            Action::VerifyBlock { channel, block, origin } => {
+                let verdict = self.peers[peer].crypto.verify_block(&channel, block.number, &block);
+                if verdict.is_ok() {
+                    let at = now.mono.after(self.verify_cost);
+                    self.peers[peer].valid_at.entry(block.number).or_insert(at);
+                }
+                let input = Input::BlockChecked { channel, block, origin, verdict };
+                vec![Effect::InputAfter(self.verify_cost, input)]
+            }
+            Action::Recheck { channel, infos } => {
+                let held = self.trust(peer).recheck(now, &channel, infos);
+                vec![Effect::InputAfter(self.verify_cost, Input::Rechecked { channel, held })]
+            }
+            Action::Commit { channel, blocks } => {
+                let outcome = self.commit(peer, blocks);
+                vec![Effect::InputAfter(self.commit_cost, Input::Committed { channel, outcome })]
+            }
+            Action::Read { channel, number, purpose } => {
+                let index = usize::try_from(number.get()).unwrap_or(usize::MAX);
+                let block = self.peers[peer].ledger.get(index).cloned();
+                vec![Effect::Input(Input::BlockRead { channel, purpose, block })]
+            }
+            Action::Leader { leading, .. } => {
+                self.peers[peer].leading = leading;
+                Vec::new()
+            }
+            Action::Refused { error, .. } => {
+                *self.peers[peer].refused.entry(error.class()).or_default() += 1;
+                Vec::new()
+            }
+            Action::RaiseEpoch { seen } => {
+                vec![Effect::Input(Input::EpochRaised(Epoch::new(seen.get() + 1)))]
+            }
+            Action::IdentityConflict { .. }
+            | Action::StartDelivery { .. }
+            | Action::StopDelivery(_)
+            | Action::Drop { .. }
+            | Action::Conflict { .. } => Vec::new(),
+        }
+    }
+
+    fn receive(
+        &mut self,
+        machine: &Peer,
+        peer: usize,
+        now: Now,
+        event: Event,
+    ) -> Vec<Effect<Input>> {
+        let input = match event {
+            Event::Connected(connected) => {
+                // What a real transport does with the identity of a hello.
+                let outside = &self.peers[peer];
+                let known = outside.identities.put(
+                    &connected.identity,
+                    &outside.crypto,
+                    &outside.crypto,
+                    now,
+                );
+                known.expect("simulated peers have valid identities");
+                Input::Connected(connected)
+            }
+            Event::Disconnected { peer, .. } => Input::Disconnected(peer),
+            Event::DialFailed { endpoint, .. } => Input::DialFailed(endpoint),
+            Event::Received { from, message } => {
+                self.count(peer, &message.message);
+                return match judge(machine, now, from, message) {
+                    Judged::Vouched(message) => {
+                        vec![Effect::Input(Input::Received { from, message })]
+                    }
+                    Judged::ToVerify(message, channel) => {
+                        let verified = self.trust(peer).verify(now, message, channel.as_ref());
+                        let input = verified.map(|message| Input::Received { from, message });
+                        let later = |input| Effect::InputAfter(self.verify_cost, input);
+                        input.into_iter().map(later).collect()
+                    }
+                    Judged::Dropped(_) => Vec::new(),
+                };
+            }
+            Event::Request { from, id, message } => match judge(machine, now, from, message) {
+                Judged::Vouched(message) => Input::Asked { from, inbound: id, message },
+                _ => Input::AskedInVain(id),
+            },
+            Event::Response { from, id, message } => {
+                self.count(peer, &message.message);
+                match judge(machine, now, from, message) {
+                    Judged::Vouched(message) => Input::Answered { from, request: id, message },
+                    _ => return Vec::new(),
+                }
+            }
+            Event::ResponseEnd { id, outcome } => Input::AnswerEnded { request: id, outcome },
+        };
+        vec![Effect::Input(input)]
+    }
+
+    fn tick(&mut self, _: usize, _: Now) -> Input {
+        Input::Tick
+    }
+}
+
+impl World {
+    fn count(&mut self, peer: usize, message: &Message) {
+        let block = match message {
+            Message::Data(data) => &data.block,
+            Message::Update(update) => &update.block,
+            Message::StateResponse(response) => &response.block,
+            _ => return,
+        };
+        let outside = &mut self.peers[peer];
+        outside.block_bytes += block.len() as u64;
+        let pushed = matches!(message, Message::Data(_));
+        if pushed && !outside.valid_at.contains_key(&block.number) {
+            outside.by_push += 1;
+        }
+    }
+}
+
+/// A channel of whole peers, evenly spread over organisations; the first of each organisation leads.
+pub struct Consortium {
+    pub cluster: Cluster<World>,
+    pub authority: Arc<Authority>,
+    pub blocks: BlockFactory,
+    pub orgs: usize,
+    specs: Vec<PeerSpec>,
+    genesis: Block,
+    seed: u64,
+    node: NodeConfig,
+}
+
+impl Consortium {
+    pub fn new(seed: u64, orgs: usize, link: Link, block_len: usize) -> Self {
+        let authority = Authority::new(seed);
+        let channel = ChannelId::new("trade").expect("short");
+        authority.add_channel(&channel, (0..orgs).map(org));
+        let mut blocks = BlockFactory::new(&authority, channel.clone(), block_len);
+        let genesis = blocks.next_block();
+        let world = World {
+            network: NetworkId::new("sim").expect("short"),
+            channel,
+            peers: Vec::new(),
+            verify_cost: Duration::from_micros(150),
+            commit_cost: Duration::from_millis(2),
+        };
+        let cluster = Cluster::new(seed, link, world);
+        let node = NodeConfig::default();
+        Self { cluster, authority, blocks, orgs, specs: Vec::new(), genesis, seed, node }
+    }
+
+    pub fn with_node(mut self, node: NodeConfig) -> Self {
+        self.node = node;
+        self
+    }
+
+    /// Starts another peer; it knows one address, its organisation's first peer.
+    pub fn add_peer(&mut self) -> usize {
+        let index = self.cluster.peers();
+        let own_org = org(index % self.orgs);
+        let number = u32::try_from(index / self.orgs).expect("few peers");
+        let identity = self.authority.identity(&own_org, number);
+        let crypto = self.authority.crypto(identity.clone());
+        let spec = PeerSpec {
+            pki_id: crypto.pki_id(),
+            identity,
+            org: Some(own_org),
+            endpoint: endpoint(index),
+            epoch: Epoch::new(1),
+        };
+        self.specs.push(spec.clone());
+        let now = self.cluster.now();
+        let identities = identities(&crypto, now);
+        let outside = Outside {
+            crypto,
+            identities: Arc::new(identities),
+            ledger: vec![self.genesis.clone()],
+            valid_at: BTreeMap::new(),
+            by_push: 0,
+            block_bytes: 0,
+            refused: BTreeMap::new(),
+            leading: false,
+        };
+        self.cluster.host_mut().peers.push(outside);
+        let machine = self.machine(index, &spec, now);
+        let added = self.cluster.add_peer(spec, machine);
+        assert_eq!(added, index, "peers are numbered in order");
+        self.begin(index);
+        index
+    }
+
+    /// Starts a crashed peer again, with the ledger it had.
+    pub fn restart(&mut self, peer: usize) {
+        let held = self.specs[peer].clone();
+        let spec = PeerSpec { epoch: Epoch::new(held.epoch.get() + 1), ..held };
+        self.specs[peer] = spec.clone();
+        let machine = self.machine(peer, &spec, self.cluster.now());
+        self.cluster.restart(peer, spec, machine);
+        self.begin(peer);
+    }
+
+    /// The next block reaches every organisation's leader.
+    pub fn order_block(&mut self) -> SeqNum {
+        let block = self.blocks.next_block();
+        self.deliver(&block);
+        block.number
+    }
+
+    /// Hands a block to every organisation's leader as if its source had given it.
+    pub fn deliver(&mut self, block: &Block) {
+        let channel = self.cluster.host().channel.clone();
+        for leader in 0..self.orgs.min(self.cluster.peers()) {
+            let input = Input::FromSource { channel: channel.clone(), block: block.clone() };
+            self.cluster.inject(leader, input);
+        }
+    }
+
+    pub fn outside(&self, peer: usize) -> &Outside {
+        &self.cluster.host().peers[peer]
+    }
+
+    fn begin(&mut self, peer: usize) {
+        let first = peer % self.orgs;
+        if first != peer {
+            self.cluster.inject(peer, Input::Connect(endpoint(first)));
+        } else if peer != 0 {
+            self.cluster.inject(peer, Input::Connect(endpoint(0)));
+        }
+        let ledger = &self.outside(peer).ledger;
+        let view = ChannelView {
+            channel: self.cluster.host().channel.clone(),
+            genesis: genesis_hash(&self.genesis),
+            orgs: (0..self.orgs).map(org).collect(),
+            sequence: 0,
+            height: Height::new(ledger.len() as u64),
+        };
+        let last_hash = ledger.last().map(|block| SimBlockCodec.header_hash(block));
+        self.cluster.inject(peer, Input::Join(JoinRequest { view, last_hash }));
+    }
+
+    fn machine(&self, index: usize, spec: &PeerSpec, now: Now) -> Peer {
+        let leader = index < self.orgs;
+        let config = PeerConfig {
+            discovery: DiscoveryConfig::default().checked().expect("defaults"),
+            node: self.node.clone().checked().expect("consistent"),
+            state: StateConfig::default().checked().expect("defaults"),
+            serve: ServeConfig::default().checked().expect("defaults"),
+            election: ElectionConfig::fixed(leader).checked().expect("defaults"),
+        };
+        let me = PeerSelf {
+            pki_id: spec.pki_id,
+            identity: spec.identity.clone(),
+            org: spec.org.clone().expect("peers have organisations"),
+            epoch: spec.epoch,
+            external_endpoint: Some(spec.endpoint.clone()),
+            internal_endpoint: spec.endpoint.clone(),
+            metadata: Bytes::new(),
+        };
+        let stream = 1_000_000 * spec.epoch.get() + index as u64;
+        Peer::new(me, config, Arc::new(SimBlockCodec), seeded(self.seed, stream), now)
+    }
+}
+
+fn org(index: usize) -> OrgId {
+    OrgId::new(&format!("org{index}")).expect("short")
+}
+
+fn endpoint(index: usize) -> Endpoint {
+    Endpoint::new(&format!("peer{index}:7051")).expect("short")
+}
+
+fn genesis_hash(genesis: &Block) -> BlockHash {
+    SimBlockCodec.header_hash(genesis)
+}
+
+fn identities(crypto: &CheapCrypto, now: Now) -> IdentityMap {
+    let config = IdentityMapConfig::default().checked().expect("defaults");
+    let start = Now { wall: Wall::from_unix_seconds(now.wall.as_unix_seconds()), ..now };
+    IdentityMap::new(config, crypto.identity(), crypto, crypto, start).expect("own identity")
+}
