@@ -106,7 +106,10 @@ fn a_chain_of_blocks_verifies_and_each_tampered_field_is_refused() {
     assert_eq!(verdict(&|block| block.previous_hash = Bytes::new()), "policy_not_satisfied");
     assert_eq!(verdict(&|block| block.data = flipped(&block.data, 2000)), "data_hash_mismatch");
     assert_eq!(verdict(&|block| block.data = flipped(&block.data, 4)), "channel_id_mismatch");
-    assert_eq!(verdict(&|block| block.metadata = flipped(&block.metadata, 0)), "policy_not_satisfied");
+    assert_eq!(
+        verdict(&|block| block.metadata = flipped(&block.metadata, 0)),
+        "policy_not_satisfied"
+    );
     assert_eq!(verdict(&|block| block.metadata = Bytes::new()), "metadata_missing");
     let elsewhere = alice.verify_block_attestation(&channel("else"), second);
     assert!(matches!(elsewhere, Err(BlockError::NoSuchChannel(_))));

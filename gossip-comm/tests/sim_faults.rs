@@ -1,11 +1,7 @@
 //! Connections under faults: crash, close, restart, pause, partition, and questions without answer.
 
 #![cfg(feature = "sim")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod sim_world;
 
@@ -216,6 +212,17 @@ fn a_question_ends_broken_with_its_connection_or_without_one() {
     let broken = ResponseOutcome::Broken;
     let expected = [(at_ms(1105), RequestId(1), broken), (at_ms(1200), RequestId(2), broken)];
     assert_eq!(outcomes(&net, 0), expected);
+}
+
+#[test]
+fn a_question_is_refused_by_a_peer_that_answers_no_more() {
+    let mut net = star(16, 2, plain());
+    net.set_refusing(1, true);
+    ask(&mut net, 0, 1, 1, ms(60_000));
+    net.run_for(ms(100));
+    let refused = (at_ms(1010), RequestId(1), ResponseOutcome::Refused);
+    assert_eq!(outcomes(&net, 0), [refused]);
+    assert!(questions(&net, 1).is_empty());
 }
 
 #[test]

@@ -120,7 +120,8 @@ fn loss_delays_a_stream_and_loses_datagrams() {
         net.run_for(ms(5000));
     }
     assert_eq!(notes(&stream, 1).len(), 2000);
-    let late = notes(&stream, 1).iter().filter(|(at, n)| at.since(at_ms(1000 + 100 * n)) > ms(5)).count();
+    let late =
+        notes(&stream, 1).iter().filter(|(at, n)| at.since(at_ms(1000 + 100 * n)) > ms(5)).count();
     assert!((150..250).contains(&late), "one in ten arrives late: {late}");
     let lost = 2000 - notes(&datagram, 1).len();
     assert!((150..250).contains(&lost), "one in ten is gone: {lost}");
@@ -237,6 +238,16 @@ fn a_wakeup_comes_when_it_was_asked_for_and_once() {
     net.inject(0, Input::WakeAt(at_ms(900)));
     net.run_for(ms(5000));
     assert_eq!(net.machine(0).woke, [at_ms(300), at_ms(900)]);
+}
+
+#[test]
+fn a_machine_may_be_woken_any_number_of_times() {
+    let mut net = world(13, 1, plain());
+    for millis in 0..3000 {
+        net.inject(0, Input::WakeAt(at_ms(millis)));
+        net.run_for(ms(1));
+    }
+    assert_eq!(net.machine(0).woke.len(), 3000);
 }
 
 #[test]

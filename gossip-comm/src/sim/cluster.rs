@@ -103,7 +103,7 @@ impl<H: Host> Cluster<H> {
         self
     }
 
-    /// Adds a peer; it runs from now on.
+    /// Adds a peer; it runs from now on. Of several peers at one endpoint the last added answers there.
     pub fn add_peer(&mut self, spec: PeerSpec, machine: H::Machine) -> usize {
         let peer = self.net.add(spec);
         self.nodes.push(Node {
@@ -350,10 +350,11 @@ impl<H: Host> Cluster<H> {
         let now = self.now;
         let life = self.net.life(peer);
         let node = self.node_mut(peer);
-        let Some(wakeup) = node.machine.next_wakeup() else { return };
-        if wakeup.at > now {
+        let wakeup = node.machine.next_wakeup();
+        if wakeup.is_none_or(|wakeup| wakeup.at > now) {
             node.ticks = 0;
         }
+        let Some(wakeup) = wakeup else { return };
         let at = wakeup.at.max(now);
         // An earlier task finds that it came too soon and arms the next one.
         if node.armed.is_none_or(|armed| at < armed) {

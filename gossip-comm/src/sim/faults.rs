@@ -87,6 +87,11 @@ impl<H: Host> Cluster<H> {
         self.net.set_uplink(peer, bits_per_second.into());
     }
 
+    /// Has a peer's transport refuse all questions, as one does that answers too many already; or not.
+    pub fn set_refusing(&mut self, peer: usize, refuses: bool) {
+        self.net.set_refusing(peer, refuses);
+    }
+
     /// Sets a peer's calendar ahead of the others' (behind, if negative). Its timers do not notice.
     pub fn set_wall_ahead(&mut self, peer: usize, seconds: i64) {
         self.node_mut(peer).wall_start = WALL_START.saturating_add(seconds);

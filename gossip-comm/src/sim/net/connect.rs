@@ -23,7 +23,7 @@ pub(super) struct Half {
     /// When the last message of each ordered stream arrives at the other side.
     pub(super) last: [Mono; 2],
     /// What was sent to us and waits for the link to come back.
-    pub(super) parked: Vec<Box<Parcel>>,
+    pub(super) parked: Vec<Parcel>,
 }
 
 /// Where, and who must answer.
@@ -183,13 +183,7 @@ impl Net {
         self.refresh(now, other, dialler);
     }
 
-    fn notify_connected(
-        &mut self,
-        now: Mono,
-        at: usize,
-        other: usize,
-        dialled: Option<Endpoint>,
-    ) {
+    fn notify_connected(&mut self, now: Mono, at: usize, other: usize, dialled: Option<Endpoint>) {
         let spec = &self.end(other).spec;
         let connected = Connected {
             peer: spec.pki_id,

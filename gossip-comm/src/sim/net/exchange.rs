@@ -128,8 +128,11 @@ impl Net {
         let end = self.end(at);
         let answering = end.answering.get(&id)?;
         let half = end.halves.get(&answering.asker)?;
-        (half.conn == answering.conn)
-            .then_some((answering.asker, answering.exchange, answering.last))
+        (half.conn == answering.conn).then_some((
+            answering.asker,
+            answering.exchange,
+            answering.last,
+        ))
     }
 
     /// A part has arrived; false if nobody waits for it any more.

@@ -67,7 +67,7 @@ pub(super) enum NetTask {
     /// An exchange may have been silent for too long.
     Patience { at: usize, exchange: u64 },
     /// A machine is told something in this life of its peer.
-    Notify { at: usize, life: u32, event: Event },
+    Notify { at: usize, life: u32, event: Box<Event> },
 }
 
 impl NetTask {
@@ -116,6 +116,7 @@ struct End {
     life: u32,
     crashed: Mono,
     group: u32,
+    refuses: bool,
     uplink: Uplink,
     halves: BTreeMap<usize, Half>,
     dials: BTreeMap<DialKey, Dial>,
@@ -185,7 +186,7 @@ impl Net {
             NetTask::Idle { at, other, conn, since } => self.idle(now, at, other, conn, since),
             NetTask::Patience { at, exchange } => self.out_of_patience(now, at, exchange),
             NetTask::Notify { at, life, event } => {
-                (self.is_up(at) && self.end(at).life == life).then_some((at, event))
+                (self.is_up(at) && self.end(at).life == life).then_some((at, *event))
             }
         }
     }
@@ -229,6 +230,10 @@ impl Net {
 
     pub(super) fn set_group(&mut self, peer: usize, group: u32) {
         self.end_mut(peer).group = group;
+    }
+
+    pub(super) fn set_refusing(&mut self, peer: usize, refuses: bool) {
+        self.end_mut(peer).refuses = refuses;
     }
 
     pub(super) fn set_cut(&mut self, from: usize, to: usize, cut: bool) {
@@ -306,6 +311,7 @@ impl Net {
 
     fn notify(&mut self, now: Mono, at: usize, event: Event) {
         let life = self.end(at).life;
+        let event = Box::new(event);
         self.later.push((now, NetTask::Notify { at, life, event }));
     }
 
@@ -340,6 +346,7 @@ impl End {
             life: 0,
             crashed: Mono::ZERO,
             group: 0,
+            refuses: false,
             uplink: Uplink::default(),
             halves: BTreeMap::new(),
             dials: BTreeMap::new(),

@@ -128,7 +128,11 @@ impl Net {
     pub(super) fn open(&mut self, envelope: Envelope) -> Option<SignedMessage> {
         let envelope = if self.real_decoding {
             let frame = frame_of(&envelope);
-            debug_assert_eq!(frame.len(), envelope.encoded_len(), "the length counted is the length sent");
+            debug_assert_eq!(
+                frame.len(),
+                envelope.encoded_len(),
+                "the length counted is the length sent"
+            );
             Envelope::decode(&frame.freeze().slice(4..))
         } else {
             Ok(envelope)
@@ -201,7 +205,8 @@ impl Net {
 
     /// Draws the rest of the way. Returns when the parcel arrives.
     fn travel(&mut self, mut parcel: Parcel, lane: Lane, wire: &Wire, after: Mono) -> Mono {
-        let latency = self.base_latency(parcel.from, parcel.to, wire) + self.dice.up_to(wire.jitter);
+        let latency =
+            self.base_latency(parcel.from, parcel.to, wire) + self.dice.up_to(wire.jitter);
         let left = parcel.left;
         if lane == Lane::Datagram {
             if self.packets_lost(packets(parcel.len), wire) > 0 {
@@ -215,7 +220,8 @@ impl Net {
             let resent = self.resending(packets(parcel.len), latency, wire);
             parcel.left = Mono::from_nanos(left.as_nanos().saturating_add(resent));
         }
-        let mut arrives = Mono::from_nanos(parcel.left.as_nanos().saturating_add(latency)).max(after);
+        let mut arrives =
+            Mono::from_nanos(parcel.left.as_nanos().saturating_add(latency)).max(after);
         let overtaken = self.dice.chance(wire.reorder);
         if overtaken {
             arrives = Mono::from_nanos(arrives.as_nanos() + arrives.since(left).as_nanos() as u64);
@@ -314,6 +320,11 @@ impl Net {
         let peer = self.end(from).spec.pki_id;
         let event = match parcel.cargo {
             Cargo::Message(message) => Some(Event::Received { from: peer, message }),
+            Cargo::Question { exchange, .. } if self.end(to).refuses => {
+                let outcome = ResponseOutcome::Refused;
+                self.ship(now, to, from, Cargo::End { exchange, outcome }, Mono::ZERO);
+                return None;
+            }
             Cargo::Question { exchange, message } => {
                 let id = self.asked_by(to, from, parcel.conn, exchange);
                 Some(Event::Request { from: peer, id, message })
@@ -339,7 +350,7 @@ impl Net {
         let (from, to, conn) = (parcel.from, parcel.to, parcel.conn);
         let datagram = self.lane(&parcel.cargo) == Lane::Datagram;
         match self.end_mut(to).halves.get_mut(&from) {
-            Some(half) if half.conn == conn && !datagram => half.parked.push(parcel),
+            Some(half) if half.conn == conn && !datagram => half.parked.push(*parcel),
             Some(_) => self.drop_one(DropCause::Lost),
             None => self.drop_one(DropCause::ConnectionGone),
         }
@@ -361,7 +372,8 @@ impl Net {
         if let Some(half) = self.end_mut(from).halves.get_mut(&to) {
             half.last.iter_mut().for_each(|last| *last = at.max(*last));
         }
-        self.later.extend(parked.into_iter().map(|parcel| (at, NetTask::Deliver(parcel))));
+        let tasks = parked.into_iter().map(|parcel| (at, NetTask::Deliver(Box::new(parcel))));
+        self.later.extend(tasks);
     }
 
     /// One-way latency between two peers: drawn once from the link's range, by the seed alone.
