@@ -101,8 +101,11 @@ fn channel_header(tx: &[u8]) -> Result<Option<(ChannelHeader<'_>, &[u8])>, Malfo
     Ok(Some((ChannelHeader::decode(header)?, payload.data)))
 }
 
-/// Channel and configuration envelope of a config block; nothing for other blocks.
-// fabric: protoutil/commonutils.go IsConfigBlock
+/// Channel and configuration envelope of a block whose first transaction is a configuration.
+///
+/// An orderer puts a configuration alone into its block. Should one come in company, it still takes effect,
+/// as in Fabric's committer; only the exemption from canonical form is for a lone one.
+// fabric: protoutil/commonutils.go IsConfigBlock, core/committer/txvalidator/v20/validator.go validateTx
 pub(crate) fn config_of(block: &Block) -> Option<(String, Bytes)> {
     let first = entries(&block.data).next()?;
     let (header, data) = channel_header(first).ok()??;
@@ -151,6 +154,17 @@ pub(crate) fn check_content(
     }
     check_has_metadata(block, 1)?;
     check_data(block)
+}
+
+/// Accepts `block` as number `number` of `channel`, under the configuration that `channel` is: for those
+/// who embed nothing but the verification of blocks. See [`Mcs`](crate::Mcs) for a peer's whole trust.
+///
+/// # Errors
+/// The first check that fails, in Fabric's order.
+// fabric: internal/peer/gossip/mcs.go VerifyBlock
+pub fn verify_block(channel: &Channel, number: SeqNum, block: &Block) -> Result<(), BlockError> {
+    check_content(channel.id(), number, block)?;
+    check_signatures(channel, block)
 }
 
 /// Data and metadata must decode before anything else is looked at, as when Fabric decodes the whole block.

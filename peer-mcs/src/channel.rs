@@ -12,8 +12,8 @@ use crate::error::{ChannelError, MspError};
 use crate::fabric;
 use crate::fabric::block::SerializedIdentity;
 use crate::fabric::config::{
-    AnchorPeers, Capabilities, Config, ConfigEnvelope, ConfigGroup, ConsensusType,
-    HashingAlgorithm, OrdererAddresses, Orderers,
+    AnchorPeers, BlockDataHashingStructure, Capabilities, Config, ConfigEnvelope, ConfigGroup,
+    ConsensusType, HashingAlgorithm, OrdererAddresses, Orderers,
 };
 use crate::fabric::msp::{FabricMspConfig, IdemixMspConfig, MspConfig};
 use crate::msp::{Msp, MspVersion};
@@ -291,6 +291,10 @@ impl<'a> Reader<'a> {
         let hashing: HashingAlgorithm = value(group, "HashingAlgorithm")?;
         if hashing.name != "SHA256" {
             return Err(format!("hashing algorithm {:?} is not supported", hashing.name));
+        }
+        let structure: BlockDataHashingStructure = value(group, "BlockDataHashingStructure")?;
+        if structure.width != u32::MAX {
+            return Err(format!("transactions hashed {} wide are not supported", structure.width));
         }
         Ok(Self {
             before,

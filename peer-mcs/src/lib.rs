@@ -40,6 +40,8 @@ mod channel;
 mod channels;
 mod error;
 mod fabric;
+#[doc(hidden)]
+pub mod fuzz;
 mod key;
 mod mcs;
 mod msp;
@@ -47,7 +49,7 @@ mod policy;
 mod signer;
 
 pub use advisor::Advisor;
-pub use block::{FabricCodec, channel_of, check_link, data_hash, last_config};
+pub use block::{FabricCodec, channel_of, check_link, data_hash, last_config, verify_block};
 pub use channel::{Channel, Consenter, TlsCa};
 pub use channels::Channels;
 pub use error::{ChannelError, Disbelief, IdentityError, MspError, SignatureError};

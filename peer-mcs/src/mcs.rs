@@ -196,9 +196,10 @@ impl Mcs {
                 None
             }
         });
-        judged.unwrap_or_else(|| match last_error {
-            error @ IdentityError::NoMsp(_) => Err(error),
-            other => Err(IdentityError::NoMsp(other.to_string())),
+        judged.unwrap_or_else(|| {
+            let reason = last_error;
+            let is_final = matches!(reason, IdentityError::NoMsp(_));
+            Err(if is_final { reason } else { IdentityError::NoMsp(reason.to_string()) })
         })
     }
 }

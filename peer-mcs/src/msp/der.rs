@@ -140,7 +140,6 @@ fn encode_integer(magnitude: &[u8]) -> Vec<u8> {
 
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
-pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const SEQUENCE: u8 = 0x30;
 /// `[0] EXPLICIT`, the version of a certificate.
 pub(crate) const CONTEXT_0: u8 = 0xa0;
@@ -180,6 +179,8 @@ mod tests {
             assert!(EcdsaIntegers::decode(bytes).is_err(), "{bytes:x?}");
         }
     }
+
+    const OCTET_STRING: u8 = 0x04;
 
     #[test]
     fn long_elements_are_encoded_and_read_back() {

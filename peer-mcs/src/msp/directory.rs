@@ -108,7 +108,7 @@ pub(crate) fn read_config(dir: &Path, id: &str) -> Result<FabricMspConfig, MspEr
 
 /// `config.yaml`.
 #[derive(Debug, Default, Deserialize)]
-struct Settings {
+pub(crate) struct Settings {
     #[serde(default, rename = "OrganizationalUnitIdentifiers")]
     organizational_unit_identifiers: Vec<UnitSetting>,
     #[serde(default, rename = "NodeOUs")]
@@ -168,7 +168,7 @@ fn read_settings(dir: &Path) -> Result<Settings, MspError> {
     }
 }
 
-fn parse_settings(text: &str) -> Result<Settings, String> {
+pub(crate) fn parse_settings(text: &str) -> Result<Settings, String> {
     serde_saphyr::from_str(text).map_err(|error| error.to_string())
 }
 

@@ -6,7 +6,7 @@ pub(crate) mod der;
 pub(crate) mod directory;
 pub(crate) mod identity;
 pub(crate) mod pem;
-mod revocation;
+pub(crate) mod revocation;
 pub(crate) mod roles;
 mod setup;
 
