@@ -95,18 +95,25 @@ fn open_database(path: &Path) -> Attempt<Database> {
     builder.set_cache_size(CACHE_BYTES);
     builder.set_check_integrity_on_open(length <= CHECKED_WHOLE);
     let backend = redb::backends::FileBackend::new(file);
-    backend.and_then(|backend| builder.create_with_backend(backend)).map_err(|error| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => {
-            Trouble::Fatal(StoreError::InUse(path.to_owned()))
-        }
-        redb::DatabaseError::Storage(redb::StorageError::Io(source))
-            if source.kind() != std::io::ErrorKind::UnexpectedEof
-                && source.kind() != std::io::ErrorKind::InvalidData =>
-        {
-            Trouble::Fatal(StoreError::Io { path: path.to_owned(), source })
-        }
-        other => Trouble::Damaged(other.to_string()),
-    })
+    let database = backend.and_then(|backend| builder.create_with_backend(backend));
+    database.map_err(|error| judge(path, error))
+}
+
+/// Whether an error says that the file is damaged, or something that opening it again would not mend.
+fn judge(path: &Path, error: redb::DatabaseError) -> Trouble {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    if matches!(error, redb::DatabaseError::DatabaseAlreadyOpen) {
+        return Trouble::Fatal(StoreError::InUse(path.to_owned()));
+    }
+    if let redb::DatabaseError::Storage(redb::StorageError::Io(source)) = error {
+        let is_cut_off = matches!(source.kind(), UnexpectedEof | InvalidData);
+        return if is_cut_off {
+            damaged(source)
+        } else {
+            Trouble::Fatal(StoreError::io(path)(source))
+        };
+    }
+    Trouble::Damaged(error.to_string())
 }
 
 /// Makes the tables of a new file, or checks that an old one is the right one. Answers with what its

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gossip_api::{Block, BlockCodec, BlockSource, ChannelId, JoinChannelMessage, Ledger, SeqNum};
 use gossip_comm::TlsMaterial;
 use gossip_comm::quic::QuicComm;
-use gossip_service::store::BlockStore;
+use gossip_service::store::{BlockStore, DataDir};
 use gossip_service::{Channel, ConfigHost};
 use peer_mcs::{Channels, FabricCodec};
 
@@ -54,7 +54,7 @@ impl TrustHost {
 /// force at its height.
 pub(crate) async fn open(
     files: &ChannelFiles,
-    data_dir: &Path,
+    data: &DataDir,
     channels: &Channels,
     host: Arc<TrustHost>,
 ) -> Result<Channel, Failure> {
@@ -67,7 +67,8 @@ pub(crate) async fn open(
         ))
     })?;
     let name = trust.id().clone();
-    let store = BlockStore::open(data_dir, name.clone(), Arc::clone(&codec))
+    let store = data
+        .channel(&name, Arc::clone(&codec))
         .map_err(|error| Failure::Config(error.to_string()))?;
     let run = |error: gossip_api::LedgerError| Failure::Run(error.to_string());
     if store.height().await.map_err(run)?.last_block().is_none() {

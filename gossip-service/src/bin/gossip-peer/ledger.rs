@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::Args;
 use gossip_api::{Block, BlockCodec, BlockHash, ChannelId, Ledger, SeqNum};
-use gossip_service::store::BlockStore;
+use gossip_service::store::DataDir;
 use peer_mcs::FabricCodec;
 use serde::Serialize;
 
@@ -80,8 +80,9 @@ async fn walk(
     against: Option<&Path>,
 ) -> Result<Verdict, Failure> {
     let codec: Arc<dyn BlockCodec> = Arc::new(FabricCodec);
-    let store = BlockStore::open_existing(data_dir, name.clone(), Arc::clone(&codec))
-        .map_err(|error| Failure::Config(error.to_string()))?;
+    let refuse = |error: gossip_service::store::StoreError| Failure::Config(error.to_string());
+    let data = DataDir::open(data_dir).map_err(refuse)?;
+    let store = data.channel(&name, Arc::clone(&codec)).map_err(refuse)?;
     let run = |error: gossip_api::LedgerError| Failure::Run(error.to_string());
     let height = store.height().await.map_err(run)?;
     let mut verdict = Verdict {

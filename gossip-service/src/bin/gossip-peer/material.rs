@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gossip_comm::{SecretDer, TlsMaterial};
+use gossip_comm::{SecretBytes, TlsMaterial};
 use peer_mcs::{LocalMsp, read_key_file};
 
 use crate::Failure;
@@ -26,7 +26,7 @@ pub(crate) fn load(config: &Config) -> Result<Material, Failure> {
     }
     let tls = TlsMaterial {
         chain: certificates(&config.tls.cert)?,
-        key: SecretDer::new(key_der(&config.tls.key, &key)?),
+        key: SecretBytes::new(key_der(&config.tls.key, &key)?),
         roots,
     };
     Ok(Material { msp: Arc::new(msp), tls })

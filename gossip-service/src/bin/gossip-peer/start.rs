@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gossip_api::{
-    Checked, ConfigError, IdentityMap, IdentityMapConfig, MessageCryptoService, OrgId,
+    Checked, ConfigError, Epoch, IdentityMap, IdentityMapConfig, MessageCryptoService, OrgId,
     SecurityAdvisor,
 };
 use gossip_comm::quic::{QuicComm, QuicParts};
@@ -14,8 +14,8 @@ use gossip_comm::{Clock, Comm, CommConfig};
 use gossip_discovery::DiscoveryConfig;
 use gossip_election::ElectionConfig;
 use gossip_service::node::NodeConfig;
-use gossip_service::store::EpochFile;
-use gossip_service::{Parts, PeerConfig, PeerSelf, Service};
+use gossip_service::store::{DataDir, EpochFile};
+use gossip_service::{EpochStore, Parts, PeerConfig, PeerSelf, Service};
 use gossip_state::{ServeConfig, StateConfig};
 use peer_mcs::{Advisor, Channels, FabricCodec, Mcs};
 use prometheus::Registry;
@@ -37,14 +37,16 @@ pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     let config = config::load(file)?;
     let machines = machines(&config)?;
     let material = material::load(&config)?;
-    prepare_data_dir(&config.data_dir)?;
+    // Whatever this process creates is for nobody else to read.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let data = DataDir::open(&config.data_dir).map_err(|error| Failure::Config(error.to_string()))?;
     init_logging();
     tell_notices(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Run(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(serve(config, machines, material))
+    runtime.block_on(serve(config, machines, material, data))
 }
 
 /// The machines' configurations, contradictions ruled out.
@@ -99,17 +101,6 @@ fn state(config: &Config) -> Result<Checked<StateConfig>, ConfigError> {
     .checked()
 }
 
-/// Creates the data directory, for nobody else to look into.
-fn prepare_data_dir(dir: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|error| Failure::Config(format!("gossipPeer.dataDir {}: {error}", dir.display())))
-}
-
 fn init_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -124,7 +115,12 @@ fn tell_notices(config: &Config) {
     }
 }
 
-async fn serve(config: Config, machines: PeerConfig, material: Material) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    machines: PeerConfig,
+    material: Material,
+    data: DataDir,
+) -> Result<(), Failure> {
     let clock = Clock::start();
     let registry = Registry::new();
     let channels = Arc::new(Channels::new());
@@ -132,7 +128,7 @@ async fn serve(config: Config, machines: PeerConfig, material: Material) -> Resu
         Arc::new(Mcs::new(Arc::clone(&material.msp), Arc::clone(&channels)));
     let advisor: Arc<dyn SecurityAdvisor> =
         Arc::new(Advisor::new(Arc::clone(&material.msp), Arc::clone(&channels)));
-    let me = who_we_are(&config, &material, &*mcs)?;
+    let me = who_we_are(&config, &material, &*mcs, &data.epoch())?;
     let identities = IdentityMapConfig::default()
         .checked()
         .map_err(|error| Failure::Config(error.to_string()))?;
@@ -151,9 +147,10 @@ async fn serve(config: Config, machines: PeerConfig, material: Material) -> Resu
         Who { endpoint: me.internal_endpoint.clone(), pki_id: me.pki_id, org: me.org.clone() };
     let mut joined = Vec::new();
     for files in &config.channels {
-        joined.push(open(files, &config.data_dir, &channels, Arc::clone(&host)).await?);
+        joined.push(open(files, &data, &channels, Arc::clone(&host)).await?);
     }
     host.refresh_roots().map_err(|error| Failure::Config(error.to_string()))?;
+    let epochs = Epochs { file: data.epoch(), comm: Arc::clone(&comm) };
     let transport: Arc<dyn Comm> = comm;
     let service = Service::start(Parts {
         me,
@@ -164,6 +161,7 @@ async fn serve(config: Config, machines: PeerConfig, material: Material) -> Resu
         advisor,
         codec: Arc::new(FabricCodec),
         identities,
+        epochs: Arc::new(epochs),
         comm: transport,
         clock,
         registry: registry.clone(),
@@ -182,10 +180,25 @@ async fn serve(config: Config, machines: PeerConfig, material: Material) -> Resu
     outcome
 }
 
+/// The epoch on disk, and in the transport's hellos.
+struct Epochs {
+    file: EpochFile,
+    comm: Arc<QuicComm>,
+}
+
+impl EpochStore for Epochs {
+    fn raise_above(&self, seen: Epoch) -> std::io::Result<Epoch> {
+        let epoch = self.file.advance(Some(seen)).map_err(std::io::Error::other)?;
+        self.comm.set_epoch(epoch);
+        Ok(epoch)
+    }
+}
+
 fn who_we_are(
     config: &Config,
     material: &Material,
     mcs: &dyn MessageCryptoService,
+    epochs: &EpochFile,
 ) -> Result<PeerSelf, Failure> {
     let identity = material.msp.identity().clone();
     let pki_id = mcs
@@ -193,7 +206,8 @@ fn who_we_are(
         .ok_or_else(|| Failure::Config("peer.mspConfigPath: the identity is unreadable".into()))?;
     let org = OrgId::new(&config.msp_id)
         .map_err(|error| Failure::Config(format!("peer.localMspId: {error}")))?;
-    let epoch = EpochFile::advance(&config.data_dir)
+    let epoch = epochs
+        .advance(None)
         .map_err(|error| Failure::Run(format!("cannot persist the epoch: {error}")))?;
     Ok(PeerSelf {
         pki_id,
