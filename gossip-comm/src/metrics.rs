@@ -24,6 +24,8 @@ pub(crate) struct CommMetrics {
     pub(crate) offences: IntCounterVec,
     /// Dials that came to nothing.
     pub(crate) dials_failed: IntCounter,
+    /// Connections to peers that were connected already.
+    pub(crate) duplicates: IntCounter,
     /// Authenticated connections.
     pub(crate) connections: IntGauge,
     /// Connections that have not proved who they are.
@@ -55,6 +57,10 @@ impl CommMetrics {
             )?,
             offences: by("gossip_comm_offences", "Connections or streams ended by us", "reason")?,
             dials_failed: IntCounter::new("gossip_comm_dials_failed", "Dials without result")?,
+            duplicates: IntCounter::new(
+                "gossip_comm_duplicate_connections",
+                "Connections to peers that were connected already",
+            )?,
             connections: IntGauge::new("gossip_comm_connections", "Authenticated connections")?,
             half_open: IntGauge::new("gossip_comm_half_open", "Connections without hello yet")?,
         };

@@ -182,10 +182,10 @@ mod tests {
     }
 
     fn nonce_of(envelope: Envelope) -> u64 {
-        match envelope.open().expect("own encoding").message {
-            Message::Hello(hello) => hello.nonce.get(),
-            other => panic!("{other:?}"),
-        }
+        let Message::Hello(hello) = envelope.open().expect("own encoding").message else {
+            panic!("another kind")
+        };
+        hello.nonce.get()
     }
 
     fn block(number: u64) -> Envelope {

@@ -133,6 +133,7 @@ impl Shared {
         if peer.links.is_empty() || dialled.is_some() {
             self.inbox.push(Event::Connected(connected));
         }
+        self.metrics.duplicates.inc_by(u64::from(!peer.links.is_empty()));
         peer.dialling = None;
         dialled.iter().for_each(|endpoint| peer.reached_at(endpoint));
         peer.add(own, Arc::clone(&link), self.dial_window());

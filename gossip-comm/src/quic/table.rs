@@ -95,7 +95,9 @@ impl Table {
         let waits = |id: &PkiId, peer: &Peer| {
             peer.links.is_empty() && peer.dialling.as_ref() == Some(endpoint) && Some(*id) != found
         };
-        self.peers.extract_if(.., |id, peer| waits(id, peer)).map(|(_, peer)| peer).collect()
+        let waiting = self.peers.iter().filter(|(id, peer)| waits(id, peer)).map(|(id, _)| *id);
+        let waiting: Vec<PkiId> = waiting.collect();
+        waiting.iter().filter_map(|id| self.peers.remove(id)).collect()
     }
 }
 

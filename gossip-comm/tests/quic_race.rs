@@ -1,0 +1,138 @@
+//! Two things at once: dials that cross, and streams that do not move.
+#![cfg(feature = "quic")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one thing at a time")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use gossip_api::message::Message;
+use gossip_comm::{Comm, Event};
+use support::{TestPeer, World, control, data, eventually, is_control, number_of};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn crossing_dials_leave_one_connection_and_lose_nothing() {
+    let mut crossed = 0.0;
+    for round in 0..50 {
+        let world = World::new();
+        let (a, b) = (world.peer(1), world.peer(2));
+        tokio::join!(talk(&a, &b), talk(&b, &a));
+        let settled = || {
+            let open = |peer: &TestPeer| peer.metric("gossip_comm_connections");
+            open(&a) == 1.0 && open(&b) == 1.0
+        };
+        eventually("one connection is left", settled).await;
+        // It carries messages both ways, and nobody was ever told of a loss.
+        a.send(&b, &control(1_000));
+        b.send(&a, &control(1_000));
+        for peer in [&a, &b] {
+            loop {
+                match peer.next().await {
+                    Event::Received { message, .. } => {
+                        assert_eq!(number_of(&message.message), 1_000, "round {round}");
+                        break;
+                    }
+                    Event::Connected(_) => {}
+                    other => unreachable!("round {round}: {other:?}"),
+                }
+            }
+            assert_eq!(peer.metric("gossip_comm_messages_dropped"), 0.0, "round {round}");
+        }
+        crossed += a.metric("gossip_comm_duplicate_connections");
+        tokio::join!(a.comm.stop(), b.comm.stop());
+    }
+    assert!(crossed > 10.0, "only {crossed} of 50 dials crossed");
+}
+
+/// Sends a burst without being connected; reads until the other's burst is complete.
+async fn talk(from: &TestPeer, to: &TestPeer) {
+    from.dial(to);
+    for number in 0..COUNT {
+        from.send(to, &control(number));
+        from.send(to, &data(number + COUNT, 3_000));
+        if number % 8 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut seen = BTreeSet::new();
+    while seen.len() < 2 * usize::try_from(COUNT).expect("few") {
+        let message = from.received().await;
+        assert!(seen.insert(number_of(&message)), "twice: {}", number_of(&message));
+    }
+}
+
+const COUNT: u64 = 40;
+
+#[tokio::test]
+async fn one_side_dialling_two_endpoints_of_a_peer_keeps_one() {
+    let world = World::new();
+    let (a, b) = (world.peer(1), world.peer(2));
+    let port = b.comm.local_addr().port();
+    let aliases = ["127.0.0.1", "localhost"];
+    for alias in aliases {
+        let endpoint = gossip_api::Endpoint::new(&format!("{alias}:{port}")).expect("short");
+        a.comm.command(gossip_comm::Command::Dial { endpoint, expect: None });
+    }
+    for _ in aliases {
+        a.until(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+        b.send(&a, &control(1));
+        a.send(&b, &control(2));
+    }
+    for _ in aliases {
+        assert_eq!(number_of(&a.received().await), 1);
+        assert_eq!(number_of(&b.received().await), 2);
+    }
+    let connections = || a.metric("gossip_comm_connections") + b.metric("gossip_comm_connections");
+    eventually("one connection is left", || connections() == 2.0).await;
+    assert_eq!(a.metric("gossip_comm_duplicate_connections"), 1.0);
+    assert_eq!(a.metric("gossip_comm_messages_dropped"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unread_blocks_do_not_hold_up_control_messages() {
+    let world = World::new();
+    let a = world.peer(1);
+    let b = world.peer_with(2, |config| config.inbox.block_bytes = 2 << 20);
+    a.send(&b, &control(0));
+    b.received().await;
+    for number in 0..12 {
+        a.send(&b, &data(number, 1 << 20));
+    }
+    let blocks = || b.metric_where("gossip_comm_frames_received", Some("block"));
+    eventually("blocks wait for the layer above", || blocks() >= 1.0).await;
+    a.send(&b, &control(1));
+    // Nobody reads, and still it arrives.
+    let controls = || b.metric_where("gossip_comm_frames_received", Some("control"));
+    eventually("the control message arrives", || controls() == 2.0).await;
+    assert!(blocks() <= 2.0, "{} blocks in an inbox for two", blocks());
+    let mut blocks_before = 0;
+    while !is_control(&b.received().await) {
+        blocks_before += 1;
+    }
+    assert!(blocks_before <= 2, "{blocks_before}");
+    // Once read, the rest follows.
+    for _ in blocks_before..12 {
+        assert!(matches!(b.received().await, Message::Data(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_floods_waits_for_itself_alone() {
+    let world = World::new();
+    let flooder = world.peer_with(1, |config| config.outbox.control_bytes = 4 << 20);
+    let quiet = world.peer(2);
+    let victim = world.peer_with(3, |config| config.inbox.control_bytes = 64 << 10);
+    flooder.send(&victim, &control(0));
+    victim.received().await;
+    for number in 0..20_000 {
+        flooder.send(&victim, &control(number));
+    }
+    let waiting = || victim.metric("gossip_comm_messages_received");
+    eventually("the inbox fills", || waiting() > 100.0).await;
+    quiet.send(&victim, &control(77_777));
+    let mut before = 0u64;
+    while number_of(&victim.received().await) != 77_777 {
+        before += 1;
+    }
+    assert!(before < 20_000, "{before} messages of the flood came first");
+}
