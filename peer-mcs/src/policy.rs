@@ -218,3 +218,6 @@ fn evaluate(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

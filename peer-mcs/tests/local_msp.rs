@@ -1,4 +1,10 @@
 //! An MSP's directory: what is read, and what stops the start.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failing test may panic"
+)]
 
 mod common;
 

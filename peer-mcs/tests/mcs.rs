@@ -1,4 +1,10 @@
 //! Fabric's own tests of its message crypto service, restated.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failing test may panic"
+)]
 
 mod common;
 

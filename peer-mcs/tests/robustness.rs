@@ -1,4 +1,10 @@
 //! Changed bytes of every kind: no panic, and the readers by hand agree with prost where they must.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failing test may panic"
+)]
 
 mod common;
 
