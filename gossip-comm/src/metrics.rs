@@ -64,8 +64,13 @@ impl CommMetrics {
             connections: IntGauge::new("gossip_comm_connections", "Authenticated connections")?,
             half_open: IntGauge::new("gossip_comm_half_open", "Connections without hello yet")?,
         };
-        for counter in [&metrics.sent, &metrics.received, &metrics.overflow, &metrics.dials_failed]
-        {
+        for counter in [
+            &metrics.sent,
+            &metrics.received,
+            &metrics.overflow,
+            &metrics.dials_failed,
+            &metrics.duplicates,
+        ] {
             registry.register(Box::new(counter.clone()))?;
         }
         for vector in [
