@@ -79,7 +79,7 @@ fn on_request(shared: &Arc<Shared>, table: &mut Table, to: &RemotePeer, question
         Ok(peer) => match peer.active().cloned() {
             Some(link) => {
                 let asking = ask(Arc::clone(shared), Arc::clone(&link), question);
-                shared.spawn(link.work.track_future(asking));
+                link.spawn_work(shared, asking);
             }
             None => peer.questions.push(question),
         },

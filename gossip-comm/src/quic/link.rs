@@ -23,6 +23,7 @@ use quinn::{Connection, ConnectionError};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span, debug_span};
 
 use super::hello::Greeting;
 use super::inbox::Allowance;
@@ -60,7 +61,7 @@ pub(super) struct Link {
     /// What we began on it: blocks being sent, requests being answered.
     pub(super) work: TaskTracker,
     /// Everything else that runs on it.
-    pub(super) tasks: TaskTracker,
+    tasks: TaskTracker,
     /// Bytes of blocks that may be under way.
     pub(super) block_room: Arc<Semaphore>,
     pub(super) block_room_max: u32,
@@ -69,6 +70,8 @@ pub(super) struct Link {
     pub(super) control_seen: AtomicBool,
     mode: watch::Sender<Mode>,
     closed_for: OnceLock<CloseReason>,
+    /// Says whose connection it is, in every line that its tasks write.
+    span: Span,
 }
 
 impl Link {
@@ -84,6 +87,7 @@ impl Link {
         let block_room_max = (shared.config.streams.send_window / 2).max(1);
         Self {
             id,
+            span: debug_span!("conn", peer = ?greeting.peer, by_us),
             connection,
             greeting,
             by_us,
@@ -105,12 +109,9 @@ impl Link {
 
     /// Runs until the connection is gone and every task on it has ended.
     pub(super) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
-        let writing = writer::control(Arc::clone(&shared), Arc::clone(&self));
-        shared.spawn(self.tasks.track_future(writing));
-        let blocks = writer::blocks(Arc::clone(&shared), Arc::clone(&self));
-        shared.spawn(self.work.track_future(blocks));
-        let retiring = Arc::clone(&self).end_in_time();
-        shared.spawn(self.tasks.track_future(retiring));
+        self.spawn(&shared, writer::control(Arc::clone(&shared), Arc::clone(&self)));
+        self.spawn_work(&shared, writer::blocks(Arc::clone(&shared), Arc::clone(&self)));
+        self.spawn(&shared, Arc::clone(&self).end_in_time());
         tokio::join!(self.accept_streams(&shared), self.accept_requests(&shared));
         self.gone.cancel();
         self.work.close();
@@ -118,6 +119,20 @@ impl Link {
         self.tasks.close();
         self.tasks.wait().await;
         shared.link_gone(&self);
+    }
+
+    /// Runs a task that ends with the link.
+    fn spawn(&self, shared: &Shared, task: impl Future<Output = ()> + Send + 'static) {
+        shared.spawn(self.tasks.track_future(task.instrument(self.span.clone())));
+    }
+
+    /// Runs a task that sends something; a link that retires waits for it.
+    pub(super) fn spawn_work(
+        &self,
+        shared: &Shared,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        shared.spawn(self.work.track_future(task.instrument(self.span.clone())));
     }
 
     /// Ends the connection; the first reason given holds.
@@ -187,15 +202,13 @@ impl Link {
     async fn accept_streams(self: &Arc<Self>, shared: &Arc<Shared>) {
         // Streams that had arrived when the connection ended are still handed out before the error.
         while let Ok(stream) = self.connection.accept_uni().await {
-            let reading = reader::stream(Arc::clone(shared), Arc::clone(self), stream);
-            shared.spawn(self.tasks.track_future(reading));
+            self.spawn(shared, reader::stream(Arc::clone(shared), Arc::clone(self), stream));
         }
     }
 
     async fn accept_requests(self: &Arc<Self>, shared: &Arc<Shared>) {
         while let Ok((send, recv)) = self.connection.accept_bi().await {
-            let serving = exchange::serve(Arc::clone(shared), Arc::clone(self), send, recv);
-            shared.spawn(self.tasks.track_future(serving));
+            self.spawn(shared, exchange::serve(Arc::clone(shared), Arc::clone(self), send, recv));
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) fn failed(
 }
 
 async fn read(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     link: &Arc<Link>,
     reader: &mut FrameReader,
 ) -> Result<(), ReadFailure> {
@@ -96,7 +96,7 @@ pub(super) async fn block_frame(
 
 /// Reads control messages and membership pages until the other side ends the stream.
 async fn control(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     link: &Arc<Link>,
     reader: &mut FrameReader,
 ) -> Result<(), ReadFailure> {

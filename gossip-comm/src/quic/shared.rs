@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use gossip_api::message::CloseReason;
 use gossip_api::{
-    Checked, CryptoError, Endpoint, IdentityMap, MessageCryptoService, SecurityAdvisor,
+    Checked, CryptoError, Endpoint, IdentityMap, MessageCryptoService, PkiId, SecurityAdvisor,
 };
 use quinn::Connection;
 use tokio_util::sync::CancellationToken;
@@ -140,23 +140,23 @@ impl Shared {
         self.metrics.connections.set(i64::try_from(table.links).unwrap_or(i64::MAX));
         debug!(peer = %link.greeting.peer, by_us = link.by_us, mode = ?link.mode(), "connection stands");
         self.spawn(Arc::clone(&link).run(Arc::clone(self)));
-        self.ask_what_waits(&mut table, &link);
+        self.ask_what_waits(&mut table, link.greeting.peer);
         Ok(())
     }
 
     /// Starts the questions that waited for a connection.
-    fn ask_what_waits(self: &Arc<Self>, table: &mut Table, link: &Link) {
-        let Some(peer) = table.peers.get_mut(&link.greeting.peer) else { return };
-        let questions = std::mem::take(&mut peer.questions);
+    fn ask_what_waits(self: &Arc<Self>, table: &mut Table, peer: PkiId) {
+        let Some(peer) = table.peers.get_mut(&peer) else { return };
         let Some(active) = peer.active().cloned() else { return };
+        let questions = std::mem::take(&mut peer.questions);
         for question in questions {
             let asking = ask(Arc::clone(self), Arc::clone(&active), question);
-            self.spawn(active.work.track_future(asking));
+            active.spawn_work(self, asking);
         }
     }
 
     /// A link and all its tasks have ended.
-    pub(super) fn link_gone(&self, link: &Link) {
+    pub(super) fn link_gone(self: &Arc<Self>, link: &Link) {
         let mut table = self.table();
         table.links = table.links.saturating_sub(1);
         self.metrics.connections.set(i64::try_from(table.links).unwrap_or(i64::MAX));
@@ -165,7 +165,7 @@ impl Shared {
         peer.links.retain(|other| other.id != link.id);
         peer.promote();
         if !peer.links.is_empty() {
-            return;
+            return self.ask_what_waits(&mut table, id);
         }
         let cause = link.cause();
         debug!(peer = %id, ?cause, "last connection gone");
@@ -181,12 +181,13 @@ impl Shared {
     }
 
     /// The other side of a link has nothing more to send on it.
-    pub(super) fn other_done(&self, link: &Link) {
+    pub(super) fn other_done(self: &Arc<Self>, link: &Link) {
         link.other_done.cancel();
         let mut table = self.table();
         if let Some(peer) = table.peers.get_mut(&link.greeting.peer) {
             peer.follow(link);
         }
+        self.ask_what_waits(&mut table, link.greeting.peer);
     }
 
     /// Names a question of another peer, whose answer is to come.

@@ -118,7 +118,7 @@ fn dispatch(
     match block {
         Some(block) if fits(&block) => {
             let sending = send_block(Arc::clone(shared), Arc::clone(link), stream, block, room);
-            shared.spawn(link.work.track_future(sending));
+            link.spawn_work(shared, sending);
         }
         other => {
             shared.metrics.drop_messages("too_large", usize::from(other.is_some()));
