@@ -31,6 +31,9 @@
 //! - A block with more than 1,024 signatures is refused.
 //! - MSPs of Idemix credentials are known by name and accept nobody.
 //! - SHA-3 as hash family of an MSP or of a channel is refused.
+//! - A block is verified under the newest configuration before it, not under the newest of all: the two
+//!   differ for blocks that are older than the ledger's last config block.
+//! - A channel with a capability that is not known here is refused; Fabric's peer ends.
 //! - Whether a configuration update was authorised is left to the orderers, who signed its block.
 
 mod advisor;
@@ -38,6 +41,7 @@ mod block;
 mod cache;
 mod channel;
 mod channels;
+mod config;
 mod error;
 mod fabric;
 #[doc(hidden)]

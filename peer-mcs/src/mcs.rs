@@ -121,7 +121,7 @@ impl Mcs {
         last: &Tip,
         block: &Block,
     ) -> Result<(), BlockError> {
-        self.verify_attested_successor_until(channel, last, block, check_data)
+        self.check_successor(channel, last, block, check_data)
     }
 
     /// As [`verify_successor`](Self::verify_successor), for a block whose data is not at hand.
@@ -135,10 +135,10 @@ impl Mcs {
         last: &Tip,
         block: &Block,
     ) -> Result<(), BlockError> {
-        self.verify_attested_successor_until(channel, last, block, |_| Ok(()))
+        self.check_successor(channel, last, block, |_| Ok(()))
     }
 
-    fn verify_attested_successor_until(
+    fn check_successor(
         &self,
         channel: &ChannelId,
         last: &Tip,
