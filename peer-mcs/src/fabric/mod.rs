@@ -19,6 +19,12 @@ pub(crate) fn decode<M: Shape>(bytes: &Bytes) -> Result<M, String> {
     M::decode(bytes.clone()).map_err(|error| error.to_string())
 }
 
+/// Encodes a shape of [`config`] or [`msp`].
+#[cfg(test)]
+pub(crate) fn encode(shape: &impl Shape) -> Bytes {
+    shape.encode_to_vec().into()
+}
+
 /// What [`decode`] reads.
 pub(crate) trait Shape: prost::Message + Default {}
 

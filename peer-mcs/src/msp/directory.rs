@@ -68,6 +68,12 @@ impl LocalMsp {
         &self.identity
     }
 
+    /// Forgets which identities were found good, which changes nothing but the time it takes to find them
+    /// good again.
+    pub fn forget_cached(&self) {
+        self.msp.forget_cached();
+    }
+
     /// Certificates (DER) of the CAs under which the organisation's TLS certificates are issued.
     pub fn tls_cas(&self) -> impl Iterator<Item = &Bytes> {
         self.msp.tls_roots.iter().chain(&self.msp.tls_intermediates).map(|ca| &ca.raw)
@@ -241,12 +247,12 @@ pub fn read_key_file(path: &Path) -> Result<Zeroizing<String>, MspError> {
     use std::os::unix::fs::MetadataExt as _;
 
     let unreadable = |source| MspError::Unreadable { path: path.to_owned(), source };
-    let mut file = fs::File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
+    // Asked before opening, which would wait for the other end of a pipe.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(malformed(path, "a private key must be a regular file"));
     }
-    let mode = metadata.mode() & 0o7777;
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(MspError::KeyExposed { path: path.to_owned(), mode });
     }

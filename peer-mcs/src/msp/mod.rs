@@ -213,3 +213,6 @@ const MAX_KNOWN: usize = 2048;
 const MAX_UNKNOWN: usize = 256;
 /// Longer identities are judged each time. The gossip layer refuses them before.
 const MAX_CACHED_LEN: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -21,11 +21,7 @@ fn signers(channel: &Channel, names: &[&str]) -> Vec<Arc<Identity>> {
 
 fn role(msp: &str, role: i32) -> MspPrincipal {
     let shape = MspRole { msp_identifier: msp.into(), role };
-    MspPrincipal { classification: MspPrincipal::ROLE, principal: prost_bytes(&shape) }
-}
-
-fn prost_bytes(shape: &impl fabric::Shape) -> bytes::Bytes {
-    shape.encode_to_vec().into()
+    MspPrincipal { classification: MspPrincipal::ROLE, principal: fabric::encode(&shape) }
 }
 
 fn by(index: i32) -> SignaturePolicy {
@@ -38,7 +34,7 @@ fn of(n: i32, rules: Vec<SignaturePolicy>) -> SignaturePolicy {
 
 fn signature_policy(rule: SignaturePolicy, identities: Vec<MspPrincipal>) -> PolicyShape {
     let envelope = SignaturePolicyEnvelope { version: 0, rule: Some(rule), identities };
-    PolicyShape { kind: PolicyShape::SIGNATURE, value: prost_bytes(&envelope) }
+    PolicyShape { kind: PolicyShape::SIGNATURE, value: fabric::encode(&envelope) }
 }
 
 fn check(rule: SignaturePolicy, principals: &[MspPrincipal], names: &[&str]) -> bool {
@@ -104,7 +100,7 @@ fn other_principals_are_judged_too() {
     assert!(!check(by(0), &[identity("peer0.org1")], &["peer1.org1"]));
     let combined = |principals| MspPrincipal {
         classification: MspPrincipal::COMBINED,
-        principal: prost_bytes(&CombinedShape { principals }),
+        principal: fabric::encode(&CombinedShape { principals }),
     };
     let both = combined(vec![role("Org1MSP", PEER), identity("peer0.org1")]);
     assert!(check(by(0), std::slice::from_ref(&both), &["peer0.org1"]));
@@ -119,7 +115,7 @@ fn other_principals_are_judged_too() {
     let certifiers = signers(&channel, &["peer0.org1"])[0].certifiers.unwrap();
     let unit = |certifiers: &[u8]| MspPrincipal {
         classification: MspPrincipal::ORGANIZATION_UNIT,
-        principal: prost_bytes(&UnitShape {
+        principal: fabric::encode(&UnitShape {
             msp_identifier: "Org1MSP".into(),
             organizational_unit_identifier: "peer".into(),
             certifiers_identifier: certifiers.to_vec().into(),
@@ -139,7 +135,7 @@ fn group(rule: i32, below: &[Option<PolicyShape>]) -> ConfigGroup {
     let meta = ImplicitMetaPolicy { sub_policy: "P".into(), rule };
     let entry = |policy| ConfigPolicy { policy: Some(policy), ..ConfigPolicy::default() };
     let mut top = ConfigGroup::default();
-    let meta = PolicyShape { kind: PolicyShape::IMPLICIT_META, value: prost_bytes(&meta) };
+    let meta = PolicyShape { kind: PolicyShape::IMPLICIT_META, value: fabric::encode(&meta) };
     top.policies.insert("Meta".into(), entry(meta));
     for (index, policy) in below.iter().enumerate() {
         let mut child = ConfigGroup::default();
