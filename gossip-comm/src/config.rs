@@ -38,6 +38,8 @@ pub struct CommConfig {
     pub outbox: OutboxConfig,
     /// Bounds of what has come from one peer and was not read by the layer above.
     pub inbox: InboxConfig,
+    /// How fast one peer may send control messages and membership pages.
+    pub quota: QuotaConfig,
     /// Streams and windows of one connection.
     pub streams: StreamConfig,
     /// Connections, authenticated or not, above which newcomers are turned away.
@@ -84,6 +86,18 @@ pub struct InboxConfig {
     pub control_bytes: usize,
     /// Blocks and answers; one larger than this is read alone.
     pub block_bytes: usize,
+}
+
+/// Units that one peer may use up with control messages and membership pages before they are verified: a
+/// message costs one, and one more per KiB.
+///
+/// A core verifies some 8,000 signatures a second; a peer that sends faster than this is read more slowly.
+#[derive(Clone, Debug)]
+pub struct QuotaConfig {
+    /// Units that come back each second.
+    pub per_second: u32,
+    /// Units that may be used at once after a quiet time: a peer that joins sends and answers much.
+    pub burst: u32,
 }
 
 /// Streams and flow control of one authenticated connection.
@@ -153,6 +167,7 @@ impl CommConfig {
             keep_alive: Duration::from_secs(3),
             outbox: OutboxConfig::default(),
             inbox: InboxConfig::default(),
+            quota: QuotaConfig::default(),
             streams: StreamConfig::default(),
             connections_max: 1024,
             dials_max: 128,
@@ -182,6 +197,8 @@ impl CommConfig {
             ("outbox.control_bytes", self.outbox.control_bytes),
             ("inbox.control_bytes", self.inbox.control_bytes),
             ("inbox.block_bytes", self.inbox.block_bytes),
+            ("quota.per_second", self.quota.per_second as usize),
+            ("quota.burst", self.quota.burst as usize),
             ("dials_max", self.dials_max),
             ("half_open_per_prefix", self.half_open_per_prefix),
         ] {
@@ -244,13 +261,20 @@ impl Default for InboxConfig {
     }
 }
 
+impl Default for QuotaConfig {
+    fn default() -> Self {
+        Self { per_second: 4_000, burst: 16_000 }
+    }
+}
+
 impl Default for StreamConfig {
     fn default() -> Self {
         Self {
             blocks: 16,
             requests: 8,
-            stream_window: 1 << 20,
-            connection_window: 33 << 20,
+            // A block of 1 MiB and what stands in front of it, without waiting for leave.
+            stream_window: (1 << 20) + (64 << 10),
+            connection_window: 36 << 20,
             send_window: 8 << 20,
             block_frame_max: Class::Block.frame_max(),
             patience: Duration::from_secs(10),

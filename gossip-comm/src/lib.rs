@@ -36,7 +36,9 @@ pub use comm::{
     Comm, Command, Connected, DisconnectCause, Event, InboundId, RequestId, ResponseOutcome,
 };
 #[cfg(feature = "quic")]
-pub use config::{CommConfig, InboxConfig, OutboxConfig, SecretBytes, StreamConfig, TlsMaterial};
+pub use config::{
+    CommConfig, InboxConfig, OutboxConfig, QuotaConfig, SecretBytes, StreamConfig, TlsMaterial,
+};
 #[cfg(feature = "quic")]
 pub use drive::drive;
 #[cfg(feature = "quic")]

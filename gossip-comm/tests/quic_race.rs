@@ -141,3 +141,22 @@ async fn a_peer_that_floods_waits_for_itself_alone() {
     }
     assert!(before < 20_000, "{before} messages of the flood came first");
 }
+
+#[tokio::test]
+async fn a_peer_over_its_quota_is_read_more_slowly_and_loses_nothing() {
+    let world = World::new();
+    let eager = world.peer(1);
+    let victim = world.peer_with(2, |config| {
+        config.quota.burst = 50;
+        config.quota.per_second = 200;
+    });
+    let began = std::time::Instant::now();
+    for number in 0..150 {
+        eager.send(&victim, &control(number));
+    }
+    for number in 0..150 {
+        assert_eq!(number_of(&victim.received().await), number);
+    }
+    assert!(began.elapsed() >= std::time::Duration::from_millis(490), "{:?}", began.elapsed());
+    assert!(victim.metric_where("gossip_comm_offences", Some("over_quota")) > 0.0);
+}

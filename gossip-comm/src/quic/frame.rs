@@ -85,6 +85,9 @@ impl FrameReader {
     /// The frame that `header` announced, without its length field.
     pub(super) async fn frame(&mut self, header: Header) -> Result<Bytes, ReadFailure> {
         let needed = LENGTH_LEN + header.length;
+        if needed > SMALL {
+            return self.large_frame(header.length).await;
+        }
         while self.buffer.len() < needed {
             if !self.fill(needed).await? {
                 return Err(WireError::Truncated { needed, found: self.buffer.len() }.into());
@@ -92,6 +95,28 @@ impl FrameReader {
         }
         let _ = self.buffer.split_to(LENGTH_LEN);
         Ok(self.buffer.split_to(header.length).freeze())
+    }
+
+    /// Collects the pieces of a large frame and joins them once all are there: what is allocated has
+    /// really come, and is copied once.
+    async fn large_frame(&mut self, length: usize) -> Result<Bytes, ReadFailure> {
+        let needed = LENGTH_LEN + length;
+        let mut pieces = vec![self.buffer.split().freeze()];
+        let mut found: usize = pieces.iter().map(Bytes::len).sum();
+        while found < needed {
+            let mut chunks = [const { Bytes::new() }; CHUNKS];
+            let Some(count) = self.pull(&mut chunks).await? else {
+                return Err(WireError::Truncated { needed, found }.into());
+            };
+            let arrived = chunks.get_mut(..count).unwrap_or_default();
+            found += arrived.iter().map(Bytes::len).sum::<usize>();
+            pieces.extend(arrived.iter_mut().map(std::mem::take));
+        }
+        let mut frame = BytesMut::with_capacity(found);
+        pieces.iter().for_each(|piece| frame.extend_from_slice(piece));
+        self.buffer = frame.split_off(needed);
+        let _ = frame.split_to(LENGTH_LEN);
+        Ok(frame.freeze())
     }
 
     /// Waits for the end of the stream.
@@ -113,29 +138,25 @@ impl FrameReader {
         if self.buffer.is_empty() && self.buffer.capacity() > IDLE_CAPACITY {
             self.buffer = BytesMut::new();
         }
-        let mut chunks: [Bytes; CHUNKS] = [const { Bytes::new() }; CHUNKS];
-        let reading = self.stream.read_chunks(&mut chunks);
+        let mut chunks = [const { Bytes::new() }; CHUNKS];
+        let Some(count) = self.pull(&mut chunks).await? else { return Ok(false) };
+        let arrived = chunks.get(..count).unwrap_or_default();
+        let fresh: usize = arrived.iter().map(Bytes::len).sum();
+        self.buffer.reserve(fresh.max(needed.min(SMALL).saturating_sub(self.buffer.len())));
+        arrived.iter().for_each(|chunk| self.buffer.extend_from_slice(chunk));
+        Ok(true)
+    }
+
+    /// Takes what has arrived, as it is; nothing at the end of the stream.
+    async fn pull(&mut self, chunks: &mut [Bytes; CHUNKS]) -> Result<Option<usize>, ReadFailure> {
+        let reading = self.stream.read_chunks(chunks);
         let read = match self.patience {
             Some(patience) => {
                 tokio::time::timeout(patience, reading).await.map_err(|_| ReadFailure::Stalled)?
             }
             None => reading.await,
         };
-        let Some(count) = read.map_err(ReadFailure::from)? else { return Ok(false) };
-        let arrived = chunks.get(..count).unwrap_or_default();
-        let fresh: usize = arrived.iter().map(Bytes::len).sum();
-        self.reserve(fresh, needed);
-        arrived.iter().for_each(|chunk| self.buffer.extend_from_slice(chunk));
-        Ok(true)
-    }
-
-    /// Makes room for `fresh` bytes, and for the rest of the frame as far as that at most doubles what has really come.
-    fn reserve(&mut self, fresh: usize, needed: usize) {
-        let have = self.buffer.len() + fresh;
-        let ahead = needed.saturating_sub(have).min(have.max(GROWTH_MIN));
-        if self.buffer.capacity() < have {
-            self.buffer.reserve(fresh + ahead);
-        }
+        Ok(read?)
     }
 }
 
@@ -183,7 +204,7 @@ const LENGTH_LEN: usize = 4;
 const HEADER_LEN: usize = LENGTH_LEN + 2;
 /// Pieces taken from the connection at once; each is at most a packet, as a rule.
 const CHUNKS: usize = 32;
-/// Least room made ahead of what has come.
-const GROWTH_MIN: usize = 64 << 10;
+/// A frame up to here gets its room at once; a larger one as its bytes come.
+const SMALL: usize = 64 << 10;
 /// An empty buffer larger than this is given back while nothing comes.
 const IDLE_CAPACITY: usize = 4 << 10;

@@ -26,6 +26,7 @@ mod hello;
 mod inbox;
 mod link;
 mod outbox;
+mod quota;
 mod reader;
 mod shared;
 mod table;

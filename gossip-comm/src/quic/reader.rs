@@ -11,6 +11,7 @@ use super::Shared;
 use super::frame::{FrameReader, Header, ReadFailure, open};
 use super::inbox::Queued;
 use super::link::Link;
+use super::quota::Bucket;
 use crate::comm::Event;
 
 /// Reads one unidirectional stream of the other side to its end.
@@ -101,6 +102,7 @@ async fn control(
     reader: &mut FrameReader,
 ) -> Result<(), ReadFailure> {
     reader.wait_for_ever();
+    let mut quota = Bucket::new(&shared.config.quota, shared.clock.mono());
     let mut events = Vec::new();
     while let Some(header) = reader.header().await? {
         if header.class == Class::Block {
@@ -123,6 +125,16 @@ async fn control(
             shared.metrics.received(header.class);
             let event = Event::Received { from: link.greeting.peer, message };
             events.push(Queued::message(event, room));
+            let pause = quota.take(header.length, shared.clock.mono());
+            if !pause.is_zero() {
+                shared.inbox.push_all(events.drain(..));
+                shared.offence(link, "over_quota", &"sends faster than it may");
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = link.gone.cancelled() => {}
+                    () = shared.cancel.cancelled() => return Err(ReadFailure::Stopping),
+                }
+            }
             next = reader.peek()?.filter(|next| next.class != Class::Block && reader.holds(*next));
         }
         shared.inbox.push_all(events.drain(..));
