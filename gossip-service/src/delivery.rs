@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gossip_api::{BlockSource, BlockStream, ChannelId, SeqNum, SourceError};
+use gossip_api::{BlockError, BlockSource, BlockStream, ChannelId, SeqNum, SourceError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,17 +17,18 @@ use crate::peer::Input;
 #[derive(Debug)]
 pub(crate) struct Delivery {
     cancel: CancellationToken,
-    /// What the channel can take: the next block it misses, and whether there is room for it.
-    pub(crate) demand: watch::Sender<Demand>,
+    demand: watch::Sender<Demand>,
 }
 
 /// What a channel can take of its source now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Demand {
+struct Demand {
     /// The block that is missing first.
-    pub(crate) next: SeqNum,
+    next: SeqNum,
     /// Whether more fits into its buffer.
-    pub(crate) room: bool,
+    room: bool,
+    /// How many of the source's blocks were refused; one more means that the stream has to begin again.
+    refusals: u64,
 }
 
 impl Delivery {
@@ -40,13 +41,30 @@ impl Delivery {
         parent: &CancellationToken,
     ) -> (Self, Pin<Box<dyn Future<Output = ()> + Send>>) {
         let cancel = parent.child_token();
-        let (demand, demands) = watch::channel(Demand { next: from, room: true });
+        let (demand, demands) = watch::channel(Demand { next: from, room: true, refusals: 0 });
         let loop_cancel = cancel.clone();
         let work = async move {
             let work = run(channel, source, demands, inputs);
             loop_cancel.run_until_cancelled(work).await;
         };
         (Self { cancel, demand }, Box::pin(work))
+    }
+}
+
+impl Delivery {
+    /// Tells what the channel can take now.
+    pub(crate) fn set_demand(&self, next: SeqNum, room: bool) {
+        self.demand.send_if_modified(|held| {
+            let demand = Demand { next, room, ..*held };
+            let changed = *held != demand;
+            *held = demand;
+            changed
+        });
+    }
+
+    /// A block of the source was refused: it is asked for again.
+    pub(crate) fn refused(&self) {
+        self.demand.send_modify(|held| held.refusals = held.refusals.wrapping_add(1));
     }
 }
 
@@ -94,21 +112,38 @@ async fn read(
     inputs: &mpsc::Sender<Note>,
 ) -> Result<(), SourceError> {
     info!(%channel, %from, "taking blocks from the source");
+    let refusals = demands.borrow().refusals;
+    let mut expected = from;
     loop {
-        if demands.wait_for(|demand| demand.room).await.is_err() {
-            return Ok(());
+        let demand = demands.wait_for(|demand| demand.room || demand.refusals != refusals).await;
+        let Ok(demand) = demand.map(|demand| *demand) else { return Ok(()) };
+        if demand.refusals != refusals {
+            return Err(broken(channel, "a block of it was refused"));
         }
-        let Some(block) = stream.next().await else {
-            return Err(SourceError::Unavailable {
-                name: channel.to_string(),
-                reason: "the stream ended".into(),
-                retry_after: None,
-            });
+        let block = tokio::select! {
+            block = stream.next() => block.ok_or_else(|| broken(channel, "the stream ended"))??,
+            changed = demands.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return Ok(()),
+            },
         };
-        let input = Input::FromSource { channel: channel.clone(), block: block? };
+        if block.number != expected {
+            let error = BlockError::NumberMismatch { claimed: expected, found: block.number };
+            return Err(SourceError::BadBlock { name: channel.to_string(), error });
+        }
+        expected = expected.next();
+        let input = Input::FromSource { channel: channel.clone(), block };
         if inputs.send(Note::Input(input)).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+fn broken(channel: &ChannelId, reason: &str) -> SourceError {
+    SourceError::Unavailable {
+        name: channel.to_string(),
+        reason: reason.to_owned(),
+        retry_after: None,
     }
 }
 

@@ -13,11 +13,14 @@ use crate::joining::Channel;
 use crate::peer::{ChannelStatus, Input, Peer};
 
 /// What reaches the loop besides the transport's events.
+#[allow(clippy::large_enum_variant, reason = "nearly every note is an input")]
 pub(crate) enum Note {
     /// Something for the machine: the answer to an action, or a block of a source.
     Input(Input),
     /// A channel to join, with what it takes.
-    Join(Channel, oneshot::Sender<Result<(), GossipError>>),
+    Join(Box<Channel>, oneshot::Sender<Result<(), GossipError>>),
+    /// The peer is about to stop; answered when its goodbyes are on their way.
+    Stopping(oneshot::Sender<()>),
     /// How do things stand?
     Status(oneshot::Sender<Status>),
 }

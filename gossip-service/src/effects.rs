@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
-use crate::delivery::{Delivery, Demand};
+use crate::delivery::Delivery;
 use crate::driver::{Note, Status};
 use crate::joining::{Channel, EpochStore, anchors_of, view_of};
 use crate::metrics::ServiceMetrics;
@@ -30,6 +30,8 @@ pub(crate) struct Effects {
     deliveries: BTreeMap<ChannelId, Delivery>,
     /// When gauges are set again.
     gauge_at: Mono,
+    /// Told once the actions of a stop have been carried out.
+    goodbye: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
 /// What work beside the loop needs.
@@ -82,7 +84,11 @@ impl Shared {
     /// Runs `work` that waits for I/O and gives its result to the machine.
     fn spawn(self: &Arc<Self>, work: impl Future<Output = Input> + Send + 'static) {
         let shared = Arc::clone(self);
-        self.tasks.spawn(async move { shared.tell(work.await).await });
+        self.tasks.spawn(async move {
+            let stop = shared.shutdown.clone();
+            let work = async { shared.tell(work.await).await };
+            stop.run_until_cancelled(work).await;
+        });
     }
 
     async fn tell(&self, input: Input) {
@@ -99,6 +105,7 @@ impl Effects {
             channels: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             gauge_at: Mono::ZERO,
+            goodbye: None,
         }
     }
 
@@ -193,8 +200,12 @@ impl Effects {
                 let _ = answer.send(status);
                 None
             }
+            Note::Stopping(answer) => {
+                self.goodbye = Some(answer);
+                Some(Input::Stopping)
+            }
             Note::Join(channel, answer) => {
-                self.join(channel, answer);
+                self.join(*channel, answer);
                 None
             }
         }
@@ -252,6 +263,11 @@ impl Effects {
             }),
             Action::Commit { channel, blocks } => self.commit(channel, blocks),
             Action::Read { channel, number, purpose } => self.read(channel, number, purpose),
+            Action::StoreTerm { channel, term } => self.store_term(channel, term),
+            Action::ProbeSource { channel } => {
+                // No source can be asked for its newest header alone yet: silence is not held against anybody.
+                debug!(%channel, "source not probed");
+            }
             Action::StartDelivery { channel, from } => self.start_delivery(channel, from),
             Action::StopDelivery(channel) => {
                 self.deliveries.remove(&channel);
@@ -264,6 +280,11 @@ impl Effects {
                 let class = error.class();
                 debug!(%channel, from = from.map(tracing::field::display), %number, class, %error, "block refused");
                 self.shared.metrics.refused(&channel, class);
+                if from.is_none()
+                    && let Some(delivery) = self.deliveries.get(&channel)
+                {
+                    delivery.refused();
+                }
             }
             Action::Leader { channel, leading, why } => {
                 info!(%channel, leading, why, "leadership");
@@ -277,6 +298,10 @@ impl Effects {
 
     /// Tells running deliveries what their channels can take now, and gauges how things stand.
     pub(crate) fn refresh(&mut self, peer: &Peer) {
+        if let Some(goodbye) = self.goodbye.take() {
+            // Who asked may have given up.
+            let _ = goodbye.send(());
+        }
         let now = self.shared.clock.now().mono;
         if now >= self.gauge_at {
             self.gauge_at = now.after(GAUGE_EVERY);
@@ -286,12 +311,7 @@ impl Effects {
             }
         }
         for (channel, delivery) in &self.deliveries {
-            let demand = Demand { next: peer.next_missing(channel), room: peer.has_room(channel) };
-            delivery.demand.send_if_modified(|held| {
-                let changed = *held != demand;
-                *held = demand;
-                changed
-            });
+            delivery.set_demand(peer.next_missing(channel), peer.has_room(channel));
         }
     }
 
@@ -343,6 +363,22 @@ impl Effects {
                 }
             };
             Input::BlockRead { channel: name, purpose, block }
+        });
+    }
+
+    /// Stores a term; tries again until it is stored, for nothing may be said under it before.
+    fn store_term(&self, name: ChannelId, term: u64) {
+        let Some(channel) = self.channels.get(&name).cloned() else { return };
+        self.shared.spawn(async move {
+            loop {
+                let terms = Arc::clone(&channel.terms);
+                match tokio::task::spawn_blocking(move || terms.set_term(term)).await {
+                    Ok(Ok(())) => return Input::TermStored(name),
+                    Ok(Err(reason)) => error!(channel = %name, term, reason, "term not stored"),
+                    Err(failure) => error!(channel = %name, term, %failure, "term not stored"),
+                }
+                tokio::time::sleep(STORE_AGAIN_AFTER).await;
+            }
         });
     }
 
@@ -400,3 +436,6 @@ async fn connect_to(shared: &Shared, endpoints: Vec<Endpoint>) {
 
 /// Gauges follow the machine at this distance.
 const GAUGE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Wait after a term could not be stored.
+const STORE_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(1);

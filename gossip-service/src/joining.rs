@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gossip_api::{
     Block, BlockCodec, BlockHash, BlockSource, ChannelId, Endpoint, Epoch, GossipError, Height,
-    JoinChannelMessage, Ledger, OrgId,
+    JoinChannelMessage, Ledger, LedgerError, OrgId,
 };
 
 use crate::node::ChannelView;
@@ -34,6 +34,21 @@ pub trait EpochStore: Send + Sync {
     fn raise_above(&self, seen: Epoch) -> std::io::Result<Epoch>;
 }
 
+/// Where the term of a channel's leadership outlives the process.
+pub trait TermStore: Send + Sync {
+    /// The term last stored.
+    ///
+    /// # Errors
+    /// A sentence for the log, if it cannot be read.
+    fn term(&self) -> Result<Option<u64>, String>;
+
+    /// Stores a term durably.
+    ///
+    /// # Errors
+    /// A sentence for the log, if it cannot be stored.
+    fn set_term(&self, term: u64) -> Result<(), String>;
+}
+
 /// A channel to be joined.
 #[derive(Clone)]
 pub struct Channel {
@@ -45,6 +60,8 @@ pub struct Channel {
     pub ledger: Arc<dyn Ledger>,
     /// Where a leader takes blocks from; without it we never lead to any effect.
     pub source: Option<Arc<dyn BlockSource>>,
+    /// Where the term of leadership is kept.
+    pub terms: Arc<dyn TermStore>,
     /// Who applies later configurations.
     pub host: Arc<dyn ConfigHost>,
 }
@@ -63,7 +80,12 @@ impl Channel {
             Some(last) => self.ledger.block(last).await?.map(|block| codec.header_hash(&block)),
             None => None,
         };
-        Ok(JoinRequest { view: view_of(&*self.config, self.genesis, height), last_hash })
+        let terms = Arc::clone(&self.terms);
+        let term = tokio::task::spawn_blocking(move || terms.term()).await;
+        let term = term.map_err(|_| GossipError::Stopped)?.map_err(|reason| {
+            LedgerError::Storage { channel: self.config.channel().clone(), reason }
+        })?;
+        Ok(JoinRequest { view: view_of(&*self.config, self.genesis, height), last_hash, term })
     }
 }
 

@@ -30,7 +30,7 @@ pub mod store;
 mod verify;
 
 pub use driver::Status;
-pub use joining::{Channel, ConfigHost, EpochStore};
+pub use joining::{Channel, ConfigHost, EpochStore, TermStore};
 pub use peer::{
     Action, ChannelStatus, Input, JoinRequest, Peer, PeerConfig, PeerSelf, ReadPurpose,
 };

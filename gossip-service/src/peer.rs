@@ -11,6 +11,7 @@
 //! ```
 
 mod channels;
+mod lead;
 mod lift;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,6 +138,10 @@ pub enum Input {
         /// The block; nothing if it is not there or cannot be read.
         block: Option<Block>,
     },
+    /// Answer to [`Action::StoreTerm`].
+    TermStored(ChannelId),
+    /// The peer is about to stop: leaders say so.
+    Stopping,
     /// The host replaces our metadata.
     UpdateMetadata(Bytes),
     /// A deadline passed.
@@ -199,6 +204,18 @@ pub enum Action {
         number: SeqNum,
         /// What for.
         purpose: ReadPurpose,
+    },
+    /// Store the term of a channel's leadership durably; answered by [`Input::TermStored`].
+    StoreTerm {
+        /// The channel.
+        channel: ChannelId,
+        /// The term.
+        term: u64,
+    },
+    /// Ask the channel's source for its newest header: is the channel quiet, or does the leader withhold?
+    ProbeSource {
+        /// The channel.
+        channel: ChannelId,
     },
     /// Start to take blocks from the channel's source, from this one on.
     StartDelivery {
@@ -266,6 +283,8 @@ pub struct JoinRequest {
     pub view: ChannelView,
     /// Header hash of the ledger's last block; nothing for an empty ledger.
     pub last_hash: Option<BlockHash>,
+    /// The term of leadership that the last life stored.
+    pub term: Option<u64>,
 }
 
 /// Who we are.
@@ -332,12 +351,12 @@ impl Machine for Peer {
     fn handle(&mut self, now: Now, input: Input) -> Vec<Action> {
         match input {
             Input::Connect(endpoint) => {
-                self.to_discovery(now, gossip_discovery::Input::Connect { endpoint })
+                self.tell_discovery(now, gossip_discovery::Input::Connect { endpoint })
             }
             Input::Connected(connected) => self.on_connected(now, connected),
             Input::Disconnected(peer) => self.on_disconnected(now, peer),
             Input::DialFailed(endpoint) => {
-                self.to_discovery(now, gossip_discovery::Input::DialFailed { endpoint })
+                self.tell_discovery(now, gossip_discovery::Input::DialFailed { endpoint })
             }
             Input::Received { from, message } => self.on_received(now, from, message),
             Input::Asked { from, inbound, message } => self.on_asked(now, from, inbound, message),
@@ -352,12 +371,12 @@ impl Machine for Peer {
             Input::MemberChecked { from, member } => self.on_member_checked(now, from, member),
             Input::EpochRaised(epoch) => self.on_epoch_raised(now, epoch),
             Input::Join(request) => self.on_join(now, request),
-            Input::Reconfigured(view) => self.to_node(now, node::Input::Join(view)),
+            Input::Reconfigured(view) => self.tell_node(now, node::Input::Join(view)),
             Input::Rechecked { channel, held } => {
-                self.to_node(now, node::Input::Rechecked { channel, held })
+                self.tell_node(now, node::Input::Rechecked { channel, held })
             }
             Input::Expelled(peer) => {
-                self.to_discovery(now, gossip_discovery::Input::Expelled { peer })
+                self.tell_discovery(now, gossip_discovery::Input::Expelled { peer })
             }
             Input::FromSource { channel, block } => {
                 self.offer(now, &channel, block, BlockOrigin::Source)
@@ -369,8 +388,10 @@ impl Machine for Peer {
             Input::BlockRead { channel, purpose, block } => {
                 self.on_block_read(now, &channel, purpose, block)
             }
+            Input::TermStored(channel) => self.on_term_stored(now, &channel),
+            Input::Stopping => self.on_stopping(now),
             Input::UpdateMetadata(metadata) => {
-                self.to_discovery(now, gossip_discovery::Input::UpdateMetadata(metadata))
+                self.tell_discovery(now, gossip_discovery::Input::UpdateMetadata(metadata))
             }
             Input::Tick => self.on_tick(now),
         }
@@ -438,7 +459,13 @@ impl Peer {
                 refused @ Admit::Drop(_) => refused,
             },
             Kind::StateResponse => self.admit_block(header),
-            _ => self.node.admit(from, header),
+            Kind::StateInfo
+            | Kind::StateInfoPullRequest
+            | Kind::Leadership
+            | Kind::Hello
+            | Kind::Digest
+            | Kind::Request
+            | Kind::StateRequest => self.node.admit(from, header),
         }
     }
 
@@ -454,8 +481,8 @@ impl Peer {
     }
 
     /// The channel that a message is about, where we are in it.
-    pub fn channel_of(&self, message: &Message) -> Option<ChannelId> {
-        self.node.channel_of(&message.header())
+    pub fn channel_of(&self, from: &PkiId, message: &Message) -> Option<ChannelId> {
+        self.node.channel_of(from, &message.header())
     }
 
     /// Alive members of the whole network, never ourselves.

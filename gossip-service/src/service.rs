@@ -138,7 +138,7 @@ impl Service {
     // fabric: gossip/service/gossip_service.go InitializeChannel
     pub async fn join(&self, channel: Channel) -> Result<(), GossipError> {
         let (answer, outcome) = oneshot::channel();
-        self.tell(Note::Join(channel, answer)).await?;
+        self.tell(Note::Join(Box::new(channel), answer)).await?;
         outcome.await.map_err(|_| GossipError::Stopped)?
     }
 
@@ -155,6 +155,11 @@ impl Service {
     /// Stops: connections are closed, and every task has ended when this returns. Idempotent.
     // fabric: gossip/service/gossip_service.go Stop
     pub async fn stop(&self) {
+        // A leader says goodbye first, so that another takes over at once; it may be too late for that.
+        let (said, done) = oneshot::channel();
+        if self.tell(Note::Stopping(said)).await.is_ok() {
+            let _ = tokio::time::timeout(GOODBYE_WITHIN, done).await;
+        }
         self.shutdown.cancel();
         self.comm.stop().await;
         self.tasks.close();
@@ -181,6 +186,9 @@ impl Service {
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
+
+/// How long a goodbye may take to leave.
+const GOODBYE_WITHIN: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Answers and requests that wait for the loop.
 const NOTES_MAX: usize = 1024;

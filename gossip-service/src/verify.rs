@@ -28,7 +28,7 @@ pub fn judge(peer: &Peer, now: Now, from: PkiId, message: SignedMessage) -> Judg
     }
     match message.message.origin() {
         Origin::Signed(_) => {
-            let channel = peer.channel_of(&message.message);
+            let channel = peer.channel_of(&from, &message.message);
             Judged::ToVerify(message, channel)
         }
         Origin::Sender => match Verified::sender(message, from) {
@@ -105,10 +105,7 @@ impl Trust<'_> {
         }
         let record = self
             .verify(now, signed, None)?
-            .narrow(|message| match message {
-                Message::Record(record) => Some(record),
-                _ => None,
-            })
+            .narrow(Message::into_record)
             .ok_or(VerifyError::NotSignedKind("record"))?;
         Ok(CheckedMember {
             org: self.identities.org_of(&pki_id),

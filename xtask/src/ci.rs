@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
+use crate::lab::spread;
 use crate::shell::{cargo, run};
 use crate::{deny, layers, test, tidy};
 
@@ -57,7 +58,7 @@ struct Report {
     verdict: Verdict,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "fmt", run: || done(run(&mut cargo(["fmt", "--all", "--check"]))) },
     Step { name: "clippy", run: || done(clippy()) },
     Step { name: "features", run: || done(features()) },
@@ -65,6 +66,7 @@ const STEPS: [Step; 9] = [
     Step { name: "tidy", run: || done(tidy::run()) },
     Step { name: "layers", run: || done(layers::run()) },
     Step { name: "test", run: || done(test::run_all(&test::Args::default())) },
+    Step { name: "sim", run: || done(simulation()) },
     Step { name: "deny", run: || done(deny::check()) },
     Step { name: "advisories", run: deny::advisories },
 ];
@@ -84,6 +86,12 @@ fn features() -> Result<()> {
         ["check", "--package", "gossip-comm", "--no-default-features", "--features", "sim"];
     run(&mut cargo(simulation))?;
     run(&mut cargo(["check", "--package", "gossip-service", "--no-default-features"]))
+}
+
+/// Fifty whole peers, a little loss: every block has to arrive everywhere.
+fn simulation() -> Result<()> {
+    let words = ["run", "--quiet", "--release", "--package", "xtask", "--features", "lab", "--"];
+    run(cargo(words).args(["sim", "spread"]).args(spread::Args::quick().to_words()))
 }
 
 fn doc() -> Result<()> {

@@ -42,6 +42,15 @@ enum Task {
     Parity(parity::Args),
     /// Spread genuine Fabric blocks through five real peers and compare their ledgers
     Demo(demo::Args),
+    /// Simulate whole peers on virtual time
+    #[command(subcommand)]
+    Sim(Simulation),
+}
+
+#[derive(Subcommand)]
+enum Simulation {
+    /// How a block reaches everybody
+    Spread(lab::spread::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +61,7 @@ fn main() -> ExitCode {
         Task::Layers => layers::run(),
         Task::Parity(args) => parity::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Sim(simulation) => simulate(&simulation),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,4 +70,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(feature = "lab")]
+fn simulate(simulation: &Simulation) -> anyhow::Result<()> {
+    match simulation {
+        Simulation::Spread(args) => lab::spread::run(args),
+    }
+}
+
+#[cfg(not(feature = "lab"))]
+fn simulate(_: &Simulation) -> anyhow::Result<()> {
+    lab::again_in_release()
 }

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Beats, Class, DataMessage, Envelope, Hello, MembershipRequest, MembershipResponse, Message,
-    Probe, ProofOfLife, PullDigest, PullHello, PullRequest, PullUpdate, Record, StateInfo,
-    StateRequest, StateResponse, WIRE_VERSION,
+    Beats, Class, DataMessage, Envelope, Hello, LeadershipMessage, MembershipRequest,
+    MembershipResponse, Message, Probe, ProofOfLife, PullDigest, PullHello, PullRequest,
+    PullUpdate, Record, StateInfo, StateInfoPullRequest, StateRequest, StateResponse, WIRE_VERSION,
 };
 use crate::bounded::Blob;
 use crate::error::WireError;
@@ -48,6 +48,8 @@ enum Body {
     StateResponse(Nonce, ChannelId, BlockHead),
     Probe(Probe),
     ProofOfLife(ProofOfLife),
+    StateInfoPullRequest(StateInfoPullRequest),
+    Leadership(LeadershipMessage),
 }
 
 /// A block without its large fields, and how long these are.
@@ -135,13 +137,7 @@ fn from_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
 
 /// The body of a message, and its payload.
 pub(crate) fn encode(message: &Message) -> (Bytes, Vec<Bytes>) {
-    let block = match message {
-        Message::Data(data) => Some(&data.block),
-        Message::Update(update) => Some(&update.block),
-        Message::StateResponse(response) => Some(&response.block),
-        _ => None,
-    };
-    let raw = block.filter(|block| !block.is_empty());
+    let raw = message.block().filter(|block| !block.is_empty());
     let raw = raw.map(|block| vec![block.data.clone(), block.metadata.clone()]);
     (to_bytes(&body_of(message)).into(), raw.unwrap_or_default())
 }
@@ -166,6 +162,8 @@ fn body_of(message: &Message) -> Body {
         }
         Message::Probe(probe) => Body::Probe(probe),
         Message::ProofOfLife(proof) => Body::ProofOfLife(proof),
+        Message::StateInfoPullRequest(request) => Body::StateInfoPullRequest(request),
+        Message::Leadership(claim) => Body::Leadership(claim),
     }
 }
 
@@ -196,6 +194,8 @@ pub(crate) fn decode(body: &[u8], raw: &[Bytes]) -> Result<Message, WireError> {
         Body::StateRequest(request) => Message::StateRequest(request),
         Body::Probe(probe) => Message::Probe(probe),
         Body::ProofOfLife(proof) => Message::ProofOfLife(proof),
+        Body::StateInfoPullRequest(request) => Message::StateInfoPullRequest(request),
+        Body::Leadership(claim) => Message::Leadership(claim),
     };
     if raw.is_empty() { Ok(message) } else { Err(WireError::Misplaced("payload not announced")) }
 }

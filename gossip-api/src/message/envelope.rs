@@ -149,10 +149,9 @@ impl SealedRecord {
             raw: Vec::new(),
         };
         let signed = envelope.open()?;
-        match &signed.message {
-            Message::Record(record) => Ok((record.clone(), signed)),
-            _ => Err(WireError::Misplaced("another message in a record's place")),
-        }
+        let record = signed.message.clone().into_record();
+        let record = record.ok_or(WireError::Misplaced("another message in a record's place"))?;
+        Ok((record, signed))
     }
 }
 

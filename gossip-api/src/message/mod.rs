@@ -7,6 +7,8 @@
 //! | membership request, response | the connection; the records inside by signature | empty | membership |
 //! | probe | the connection | empty | control |
 //! | proof of life | its member's signature | empty | control |
+//! | leadership | the connection | channel and organisation | control |
+//! | state info pull request | the connection | channel or organisation | control |
 //! | state info | its member's signature | channel or organisation | control |
 //! | data, update | the orderers' signatures inside | channel and organisation | block |
 //! | hello, digest, request | the connection | channel and organisation | control |
@@ -28,18 +30,21 @@ pub use membership::{
     ProofOfLife, Record, Secret, ShortId, chain_step,
 };
 pub use pull::{ItemId, PullDigest, PullHello, PullKind, PullRequest, PullUpdate};
-pub use state::{DataMessage, StateInfo, StateRequest, StateResponse};
+pub use state::{
+    DataMessage, LeadershipKind, LeadershipMessage, StateInfo, StateInfoPullRequest, StateRequest,
+    StateResponse,
+};
 pub use tag::Tag;
 
 use bytes::Bytes;
 
 use crate::id::{ChannelId, ChannelTag, Epoch, PkiId};
+use crate::ledger::Block;
 
 /// A message between peers. What it must be tagged with, who vouches for it and how large it may be
 /// follow from its kind, so that an illegal combination cannot be written down.
 // fabric: gossip/message.proto GossipMessage
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Message {
     /// A member about itself.
     Record(Record),
@@ -69,11 +74,14 @@ pub enum Message {
     Probe(Probe),
     /// I live, and these nonces show that I say so now.
     ProofOfLife(ProofOfLife),
+    /// Who is in this channel, and how high?
+    StateInfoPullRequest(StateInfoPullRequest),
+    /// A candidate about its leadership of a channel in its organisation.
+    Leadership(LeadershipMessage),
 }
 
 /// Kinds of messages, without their contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 #[allow(missing_docs, reason = "each names the variant of `Message` that documents it")]
 pub enum Kind {
     Record,
@@ -90,6 +98,8 @@ pub enum Kind {
     StateResponse,
     Probe,
     ProofOfLife,
+    StateInfoPullRequest,
+    Leadership,
 }
 
 impl Kind {
@@ -110,6 +120,8 @@ impl Kind {
             Self::StateResponse => "state-response",
             Self::Probe => "probe",
             Self::ProofOfLife => "proof-of-life",
+            Self::StateInfoPullRequest => "state-info-pull-request",
+            Self::Leadership => "leadership",
         }
     }
 
@@ -124,7 +136,9 @@ impl Kind {
             | Self::Request
             | Self::StateRequest
             | Self::Probe
-            | Self::ProofOfLife => Class::Control,
+            | Self::ProofOfLife
+            | Self::StateInfoPullRequest
+            | Self::Leadership => Class::Control,
             Self::MembershipRequest | Self::MembershipResponse => Class::Membership,
             Self::Data | Self::Update | Self::StateResponse => Class::Block,
         }
@@ -222,6 +236,8 @@ impl Message {
             Self::StateResponse(_) => Kind::StateResponse,
             Self::Probe(_) => Kind::Probe,
             Self::ProofOfLife(_) => Kind::ProofOfLife,
+            Self::StateInfoPullRequest(_) => Kind::StateInfoPullRequest,
+            Self::Leadership(_) => Kind::Leadership,
         }
     }
 
@@ -241,7 +257,9 @@ impl Message {
             | Self::Update(_)
             | Self::StateRequest(_)
             | Self::StateResponse(_)
-            | Self::Probe(_) => Origin::Sender,
+            | Self::Probe(_)
+            | Self::StateInfoPullRequest(_)
+            | Self::Leadership(_) => Origin::Sender,
         }
     }
 
@@ -259,9 +277,40 @@ impl Message {
             | Self::Hello(_)
             | Self::Digest(_)
             | Self::Request(_)
-            | Self::Update(_) => Tag::ChanAndOrg,
-            Self::StateInfo(_) | Self::StateRequest(_) | Self::StateResponse(_) => Tag::ChanOrOrg,
+            | Self::Update(_)
+            | Self::Leadership(_) => Tag::ChanAndOrg,
+            Self::StateInfo(_)
+            | Self::StateInfoPullRequest(_)
+            | Self::StateRequest(_)
+            | Self::StateResponse(_) => Tag::ChanOrOrg,
         }
+    }
+
+    /// The block it carries, for kinds that carry one.
+    pub const fn block(&self) -> Option<&Block> {
+        match self {
+            Self::Data(data) => Some(&data.block),
+            Self::Update(update) => Some(&update.block),
+            Self::StateResponse(response) => Some(&response.block),
+            Self::Record(_)
+            | Self::Beats(_)
+            | Self::MembershipRequest(_)
+            | Self::MembershipResponse(_)
+            | Self::StateInfo(_)
+            | Self::Hello(_)
+            | Self::Digest(_)
+            | Self::Request(_)
+            | Self::StateRequest(_)
+            | Self::Probe(_)
+            | Self::ProofOfLife(_)
+            | Self::StateInfoPullRequest(_)
+            | Self::Leadership(_) => None,
+        }
+    }
+
+    /// The record that it is, if it is one.
+    pub fn into_record(self) -> Option<Record> {
+        if let Self::Record(record) = self { Some(record) } else { None }
     }
 
     /// Its channel, as far as it says.
@@ -274,6 +323,8 @@ impl Message {
             | Self::Probe(_)
             | Self::ProofOfLife(_) => None,
             Self::StateInfo(info) => Some(ChannelRef::Tag(info.tag)),
+            Self::StateInfoPullRequest(request) => Some(ChannelRef::Tag(request.tag)),
+            Self::Leadership(claim) => Some(ChannelRef::Name(claim.channel.clone())),
             Self::Data(data) => Some(ChannelRef::Name(data.channel.clone())),
             Self::Hello(hello) => Some(ChannelRef::Name(hello.channel.clone())),
             Self::Digest(digest) => Some(ChannelRef::Name(digest.channel.clone())),
@@ -303,7 +354,9 @@ impl Message {
             Self::Update(update) => (None, update.block.number.get()),
             Self::StateResponse(response) => (None, response.block.number.get()),
             Self::StateRequest(request) => (None, request.from.get()),
+            Self::Leadership(claim) => (None, claim.term),
             Self::Beats(_)
+            | Self::StateInfoPullRequest(_)
             | Self::MembershipRequest(_)
             | Self::MembershipResponse(_)
             | Self::Hello(_)

@@ -60,3 +60,37 @@ pub struct StateResponse {
     /// The block.
     pub block: Block,
 }
+
+/// Asks a member for the state infos that it holds of a channel.
+// fabric: gossip/message.proto StateInfoPullRequest
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateInfoPullRequest {
+    /// The channel, as the asker speaks of it: whoever does not know the channel cannot ask.
+    pub tag: ChannelTag,
+}
+
+/// What a candidate for leadership says of itself, over its own connection: nobody can repeat it for another.
+// fabric: gossip/message.proto LeadershipMessage
+// fabric-differs: not signed and not relayed, since it goes to every peer of the organisation directly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeadershipMessage {
+    /// The channel.
+    pub channel: ChannelId,
+    /// What is said.
+    pub kind: LeadershipKind,
+    /// Fences off former leaders; never a reason to win.
+    pub term: u64,
+    /// Height that the candidate can serve.
+    pub height: Height,
+}
+
+/// What a candidate says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeadershipKind {
+    /// I would lead.
+    Propose,
+    /// I lead, for one more lease.
+    Declare,
+    /// I do not lead any more.
+    Resign,
+}

@@ -250,7 +250,7 @@ impl Machine for Node {
         match input {
             Input::Join(view) => self.on_join(now, view),
             Input::Leave(channel) => self.on_leave(&channel),
-            Input::MemberUp(member) => self.on_member_up(member),
+            Input::MemberUp(member) => self.on_member_up(now, member),
             Input::MemberDown(peer) => self.on_member_down(&peer),
             Input::Connected(peer) => self.on_connected(peer),
             Input::Received { from, message } => self.on_message(now, from, message),
@@ -277,7 +277,7 @@ impl Node {
 
     /// Whether a message is worth verifying. Asked before any cryptography.
     pub fn admit(&self, from: &PkiId, header: &MessageHeader) -> Admit {
-        let channel = self.channel_of(header);
+        let channel = self.channel_of(from, header);
         let channel = channel.and_then(|name| self.channels.get(&name));
         // One answer for a channel that we are not in and one that the sender is not in.
         let Some(channel) = channel else { return Admit::Drop("channel") };
@@ -289,11 +289,11 @@ impl Node {
 
     /// The channel that a message is about, if we are in it.
     // fabric: gossip/gossip/chanstate.go lookupChannelForMsg
-    pub fn channel_of(&self, header: &MessageHeader) -> Option<ChannelId> {
+    pub fn channel_of(&self, from: &PkiId, header: &MessageHeader) -> Option<ChannelId> {
         match header.channel.as_ref()? {
             ChannelRef::Name(name) => self.channels.contains_key(name).then(|| name.clone()),
             ChannelRef::Tag(tag) => {
-                let originator = header.originator?;
+                let originator = header.originator.unwrap_or(*from);
                 let mut channels = self.channels.iter();
                 let found = channels.find(|(_, channel)| channel.tag_of(&originator) == *tag);
                 found.map(|(name, _)| name.clone())
@@ -374,7 +374,10 @@ impl Node {
         }
     }
 
-    fn on_member_up(&mut self, member: NetworkMember) -> Vec<Action> {
+    fn on_member_up(&mut self, now: Now, member: NetworkMember) -> Vec<Action> {
+        for channel in self.channels.values_mut() {
+            channel.expect_info(now, member.pki_id);
+        }
         self.members.insert(member.pki_id, member);
         Vec::new()
     }
@@ -392,21 +395,56 @@ impl Node {
     }
 
     fn on_connected(&mut self, peer: PkiId) -> Vec<Action> {
-        let told: Vec<(ChannelId, Verified<Message>)> = self
-            .channels
-            .iter()
-            .flat_map(|(name, channel)| {
-                channel.announcements().map(move |info| (name.clone(), info.clone()))
+        let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
+        names.iter().flat_map(|name| self.tell_infos(name, peer)).collect()
+    }
+
+    /// Tells a peer who is in a channel, ourselves included.
+    fn tell_infos(&self, name: &ChannelId, peer: PkiId) -> Vec<Action> {
+        let Some(channel) = self.channels.get(name) else { return Vec::new() };
+        channel
+            .announcements()
+            .filter_map(|info| self.send(name, peer, Outgoing::Signed(info.clone())))
+            .collect()
+    }
+
+    // fabric: gossip/gossip/channel/channel.go handleStateInfoPullRequest
+    fn on_info_pull(&mut self, from: PkiId, message: &Verified<Message>) -> Vec<Action> {
+        match self.channel_of(&from, &message.message().header()) {
+            Some(name) => self.tell_infos(&name, from),
+            None => vec![Action::Drop { from, reason: "channel" }],
+        }
+    }
+
+    /// Asks members that have not announced themselves in a channel, less and less often: what they said
+    /// when we met may have come before we knew them.
+    // fabric: gossip/gossip/channel/channel.go requestStateInfo
+    fn ask_silent(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
+        let members: Vec<PkiId> = self
+            .members
+            .values()
+            .filter(|member| {
+                let org = member.org.as_ref();
+                let channel = self.channels.get(name);
+                org.zip(channel).is_some_and(|(org, channel)| channel.is_member_org(org))
             })
+            .map(|member| member.pki_id)
             .collect();
-        told.into_iter()
-            .filter_map(|(name, info)| self.send(&name, peer, Outgoing::Signed(info)))
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let tag = channel.tag_of(&self.me.pki_id);
+        let due = channel.silent_due(now, &members);
+        due.into_iter()
+            .filter_map(|peer| {
+                let request = gossip_api::message::StateInfoPullRequest { tag };
+                self.send(name, peer, Outgoing::Plain(Message::StateInfoPullRequest(request)))
+            })
             .collect()
     }
 
     fn on_message(&mut self, now: Now, from: PkiId, message: Verified<Message>) -> Vec<Action> {
         match message.message() {
             Message::StateInfo(_) => self.on_state_info(from, message),
+            Message::StateInfoPullRequest(_) => self.on_info_pull(from, &message),
             Message::Data(data) => {
                 let data = data.clone();
                 vec![Action::Offer {
@@ -418,12 +456,20 @@ impl Node {
             Message::Hello(_) | Message::Digest(_) | Message::Request(_) | Message::Update(_) => {
                 self.on_pull(now, from, message.into_parts().0)
             }
-            _ => vec![Action::Drop { from, reason: "kind" }],
+            Message::Record(_)
+            | Message::Beats(_)
+            | Message::MembershipRequest(_)
+            | Message::MembershipResponse(_)
+            | Message::StateRequest(_)
+            | Message::StateResponse(_)
+            | Message::Probe(_)
+            | Message::ProofOfLife(_)
+            | Message::Leadership(_) => vec![Action::Drop { from, reason: "kind" }],
         }
     }
 
     fn on_state_info(&mut self, from: PkiId, message: Verified<Message>) -> Vec<Action> {
-        let Some(name) = self.channel_of(&message.message().header()) else {
+        let Some(name) = self.channel_of(&from, &message.message().header()) else {
             return vec![Action::Drop { from, reason: "channel" }];
         };
         let mut actions = self.admit_info(&name, message.clone());
@@ -593,6 +639,7 @@ impl Node {
         }
         let steps = channel.tick_pull(now, &mut self.rng, &chosen);
         actions.extend(self.lift_pull(name, steps));
+        actions.extend(self.ask_silent(now, name));
         actions
     }
 

@@ -1,5 +1,11 @@
 //! Scenarios of one node: who is told what, and what is not listened to.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use gossip_api::{ChannelId, Height, Machine, Now, SeqNum, Wakeup, earliest};
+use gossip_api::{ChannelId, Height, Machine, Mono, Now, SeqNum, Wakeup, earliest};
 use gossip_election::Election;
 use gossip_state::{ByOrigin, Server, StateTransfer};
 
+use super::lead::Lead;
 use crate::node::ChannelPeer;
 
 /// The machines of one channel.
@@ -14,9 +15,7 @@ pub(crate) struct PeerChannel {
     pub(crate) state: StateTransfer,
     pub(crate) server: Server,
     pub(crate) election: Election,
-    pub(crate) leading: bool,
-    /// The state transfer asked for the source although we do not lead.
-    pub(crate) source_wanted: bool,
+    pub(crate) lead: Lead,
     pub(crate) delivering: bool,
     pub(crate) refused: BTreeMap<&'static str, u64>,
 }
@@ -32,6 +31,10 @@ pub struct ChannelStatus {
     pub next: SeqNum,
     /// Whether we lead.
     pub leader: bool,
+    /// Since when we lead, or do not.
+    pub leader_since: Mono,
+    /// Why we lead, or do not.
+    pub leader_why: &'static str,
     /// Whether blocks are taken from our own source.
     pub delivering: bool,
     /// Blocks committed since the start, by how they came.
@@ -80,7 +83,9 @@ impl PeerChannel {
             name,
             height: self.state.height(),
             next: self.state.next_missing(),
-            leader: self.leading,
+            leader: self.lead.leading,
+            leader_since: self.lead.since,
+            leader_why: self.lead.why,
             delivering: self.delivering,
             committed: self.state.stats().committed,
             refused: self.refused.clone(),

@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::channels::PeerChannel;
+use super::lead::Lead;
 use super::{Action, JoinRequest, Peer, ReadPurpose};
 use crate::node::{self, Outgoing, Via};
 
@@ -20,17 +21,17 @@ impl Peer {
         let Connected { peer, identity, org, epoch, dialled } = connected;
         self.connected.insert(peer);
         let input = gossip_discovery::Input::Connected { peer, identity, org, epoch, dialled };
-        let mut actions = self.to_discovery(now, input);
-        actions.extend(self.to_node(now, node::Input::Connected(peer)));
+        let mut actions = self.tell_discovery(now, input);
+        actions.extend(self.tell_node(now, node::Input::Connected(peer)));
         actions
     }
 
     pub(super) fn on_disconnected(&mut self, now: Now, peer: PkiId) -> Vec<Action> {
         self.connected.remove(&peer);
-        let mut actions = self.to_discovery(now, gossip_discovery::Input::Disconnected { peer });
+        let mut actions = self.tell_discovery(now, gossip_discovery::Input::Disconnected { peer });
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
         for name in names {
-            actions.extend(self.to_server(
+            actions.extend(self.tell_server(
                 now,
                 &name,
                 gossip_state::ServeInput::Gone { from: peer },
@@ -52,40 +53,40 @@ impl Peer {
             | Kind::MembershipResponse
             | Kind::Probe
             | Kind::ProofOfLife => {
-                self.to_discovery(now, gossip_discovery::Input::Received { from, message })
+                self.tell_discovery(now, gossip_discovery::Input::Received { from, message })
             }
             Kind::StateInfo
+            | Kind::StateInfoPullRequest
             | Kind::Data
             | Kind::Hello
             | Kind::Digest
             | Kind::Request
-            | Kind::Update => self.to_node(now, node::Input::Received { from, message }),
-            _ => vec![Action::Drop { from: Some(from), reason: "kind out of place" }],
+            | Kind::Update => self.tell_node(now, node::Input::Received { from, message }),
+            Kind::Leadership => self.on_claim(now, from, message),
+            Kind::StateRequest | Kind::StateResponse => {
+                vec![Action::Drop { from: Some(from), reason: "kind out of place" }]
+            }
         }
     }
 
     pub(super) fn on_signed(&mut self, now: Now, message: Verified<Message>) -> Vec<Action> {
-        match message.message().kind() {
-            Kind::Record => {}
-            Kind::ProofOfLife => {
-                return self.to_discovery(now, gossip_discovery::Input::Proved(message));
-            }
-            _ => return self.to_node(now, node::Input::Signed(message)),
+        let kind = message.message().kind();
+        if kind == Kind::ProofOfLife {
+            return self.tell_discovery(now, gossip_discovery::Input::Proved(message));
         }
-        let record = message.narrow(|message| match message {
-            Message::Record(record) => Some(record),
-            _ => None,
-        });
-        match record {
-            Some(record) => self.to_discovery(now, gossip_discovery::Input::Signed(record)),
+        if kind != Kind::Record {
+            return self.tell_node(now, node::Input::Signed(message));
+        }
+        match message.narrow(Message::into_record) {
+            Some(record) => self.tell_discovery(now, gossip_discovery::Input::Signed(record)),
             None => Vec::new(),
         }
     }
 
     pub(super) fn on_epoch_raised(&mut self, now: Now, epoch: Epoch) -> Vec<Action> {
         self.me.epoch = epoch;
-        let mut actions = self.to_discovery(now, gossip_discovery::Input::EpochRaised(epoch));
-        actions.extend(self.to_node(now, node::Input::EpochRaised(epoch)));
+        let mut actions = self.tell_discovery(now, gossip_discovery::Input::EpochRaised(epoch));
+        actions.extend(self.tell_node(now, node::Input::EpochRaised(epoch)));
         actions
     }
 
@@ -99,7 +100,7 @@ impl Peer {
             Some(member) => gossip_discovery::Input::Checked { from, member },
             None => gossip_discovery::Input::CheckFailed { from },
         };
-        self.to_discovery(now, input)
+        self.tell_discovery(now, input)
     }
 
     /// A range is asked for. Who is not entitled hears the same as who asks for a channel that does not exist.
@@ -127,7 +128,7 @@ impl Peer {
         let height = channel.height();
         self.inbound.insert(inbound, name.clone());
         let input = gossip_state::ServeInput::Asked { from, inbound: inbound.0, request, height };
-        self.to_server(now, &name, input)
+        self.tell_server(now, &name, input)
     }
 
     pub(super) fn on_answered(
@@ -140,13 +141,13 @@ impl Peer {
         let Some((name, id)) = self.requests.get(&request).cloned() else {
             return vec![Action::Drop { from: Some(from), reason: "unsolicited answer" }];
         };
-        match message.into_parts().0 {
-            Message::StateResponse(response) if response.channel == name => {
-                let origin = BlockOrigin::Range { from, request: id };
-                self.offer(now, &name, response.block, origin)
-            }
-            _ => vec![Action::Drop { from: Some(from), reason: "answer of another kind" }],
+        if let Message::StateResponse(response) = message.into_parts().0
+            && response.channel == name
+        {
+            let origin = BlockOrigin::Range { from, request: id };
+            return self.offer(now, &name, response.block, origin);
         }
+        vec![Action::Drop { from: Some(from), reason: "answer of another kind" }]
     }
 
     pub(super) fn on_answer_ended(
@@ -162,7 +163,7 @@ impl Peer {
             ResponseOutcome::Broken => RequestOutcome::Broken,
             ResponseOutcome::Refused => RequestOutcome::Refused,
         };
-        self.to_state(now, &name, gossip_state::Input::RequestEnded { id, outcome })
+        self.tell_state(now, &name, gossip_state::Input::RequestEnded { id, outcome })
     }
 
     pub(super) fn on_join(&mut self, now: Now, request: JoinRequest) -> Vec<Action> {
@@ -183,17 +184,21 @@ impl Peer {
                 state,
                 server,
                 election,
-                leading: false,
-                source_wanted: false,
+                lead: Lead::default(),
                 delivering: false,
                 refused: std::collections::BTreeMap::new(),
             };
             self.channels.insert(name.clone(), channel);
         }
-        let mut actions = self.to_node(now, node::Input::Join(request.view));
+        let mut actions = Vec::new();
+        if let Some(term) = request.term {
+            let input = gossip_election::Input::Term { term };
+            actions.extend(self.tell_election(now, &name, input));
+        }
+        actions.extend(self.tell_node(now, node::Input::Join(request.view)));
         let started = gossip_state::Input::Started { height, tip: request.last_hash };
-        actions.extend(self.to_state(now, &name, started));
-        actions.extend(self.to_election(now, &name, gossip_election::Input::Tick));
+        actions.extend(self.tell_state(now, &name, started));
+        actions.extend(self.tell_election(now, &name, gossip_election::Input::Tick));
         actions
     }
 
@@ -206,7 +211,7 @@ impl Peer {
         origin: BlockOrigin,
     ) -> Vec<Action> {
         let is_config = self.codec.is_config(&block);
-        self.to_state(now, name, gossip_state::Input::Offered { block, origin, is_config })
+        self.tell_state(now, name, gossip_state::Input::Offered { block, origin, is_config })
     }
 
     pub(super) fn on_block_checked(
@@ -221,7 +226,7 @@ impl Peer {
             Ok(()) => gossip_state::Input::Verified { block, origin },
             Err(error) => gossip_state::Input::Refused { number: block.number, origin, error },
         };
-        self.to_state(now, name, input)
+        self.tell_state(now, name, input)
     }
 
     pub(super) fn on_committed(
@@ -234,7 +239,7 @@ impl Peer {
             Ok(height) => gossip_state::Input::Committed { height },
             Err(reason) => gossip_state::Input::CommitFailed { reason },
         };
-        self.to_state(now, name, input)
+        self.tell_state(now, name, input)
     }
 
     pub(super) fn on_block_read(
@@ -247,28 +252,38 @@ impl Peer {
         match purpose {
             ReadPurpose::Range(inbound) => {
                 let input = gossip_state::ServeInput::Read { inbound: inbound.0, block };
-                self.to_server(now, name, input)
+                self.tell_server(now, name, input)
             }
             ReadPurpose::Pull { to, nonce } => {
                 let input = node::Input::Read { channel: name.clone(), to, nonce, block };
-                self.to_node(now, input)
+                self.tell_node(now, input)
             }
         }
     }
 
     pub(super) fn on_tick(&mut self, now: Now) -> Vec<Action> {
-        let mut actions = self.to_discovery(now, gossip_discovery::Input::Tick);
-        actions.extend(self.to_node(now, node::Input::Tick));
+        let mut actions = self.tell_discovery(now, gossip_discovery::Input::Tick);
+        actions.extend(self.tell_node(now, node::Input::Tick));
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
         for name in names {
-            actions.extend(self.to_state(now, &name, gossip_state::Input::Tick));
-            actions.extend(self.to_server(now, &name, gossip_state::ServeInput::Tick));
-            actions.extend(self.to_election(now, &name, gossip_election::Input::Tick));
+            actions.extend(self.tell_state(now, &name, gossip_state::Input::Tick));
+            actions.extend(self.tell_server(now, &name, gossip_state::ServeInput::Tick));
+            actions.extend(self.tell_election(now, &name, gossip_election::Input::Tick));
         }
         actions
     }
 
-    pub(super) fn to_discovery(&mut self, now: Now, input: gossip_discovery::Input) -> Vec<Action> {
+    pub(super) fn on_stopping(&mut self, now: Now) -> Vec<Action> {
+        let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
+        let stop = |name: &ChannelId| self.tell_election(now, name, gossip_election::Input::Stop);
+        names.iter().flat_map(stop).collect()
+    }
+
+    pub(super) fn tell_discovery(
+        &mut self,
+        now: Now,
+        input: gossip_discovery::Input,
+    ) -> Vec<Action> {
         let actions = self.discovery.handle(now, input);
         actions.into_iter().flat_map(|action| self.lift_discovery(now, action)).collect()
     }
@@ -302,9 +317,9 @@ impl Peer {
         let input = match event {
             MembershipEvent::Alive(member) | MembershipEvent::Changed(member) => {
                 let peer = member.pki_id;
-                let mut actions = self.to_node(now, node::Input::MemberUp(member));
+                let mut actions = self.tell_node(now, node::Input::MemberUp(member));
                 if self.connected.contains(&peer) {
-                    actions.extend(self.to_node(now, node::Input::Connected(peer)));
+                    actions.extend(self.tell_node(now, node::Input::Connected(peer)));
                 }
                 return actions;
             }
@@ -312,10 +327,10 @@ impl Peer {
                 node::Input::MemberDown(peer)
             }
         };
-        self.to_node(now, input)
+        self.tell_node(now, input)
     }
 
-    pub(super) fn to_node(&mut self, now: Now, input: node::Input) -> Vec<Action> {
+    pub(super) fn tell_node(&mut self, now: Now, input: node::Input) -> Vec<Action> {
         let actions = self.node.handle(now, input);
         actions.into_iter().flat_map(|action| self.lift_node(now, action)).collect()
     }
@@ -333,10 +348,15 @@ impl Peer {
             }
             Child::PeerHeight { channel, peer, height, own_org } => {
                 let input = gossip_state::Input::PeerHeight { peer, height, own_org };
-                self.to_state(now, &channel, input)
+                let mut actions = self.tell_state(now, &channel, input);
+                actions.extend(self.tell_candidates(now, &channel));
+                actions
             }
             Child::PeerGone { channel, peer } => {
-                self.to_state(now, &channel, gossip_state::Input::PeerGone { peer })
+                let input = gossip_state::Input::PeerGone { peer };
+                let mut actions = self.tell_state(now, &channel, input);
+                actions.extend(self.tell_candidates(now, &channel));
+                actions
             }
             Child::Recheck { channel, infos } => vec![Action::Recheck { channel, infos }],
             Child::Read { channel, number, to, nonce } => {
@@ -346,10 +366,18 @@ impl Peer {
         }
     }
 
-    fn to_state(&mut self, now: Now, name: &ChannelId, input: gossip_state::Input) -> Vec<Action> {
+    fn tell_state(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        input: gossip_state::Input,
+    ) -> Vec<Action> {
         let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
         let actions = channel.state.handle(now, input);
-        actions.into_iter().flat_map(|action| self.lift_state(now, name, action)).collect()
+        let mut lifted: Vec<Action> =
+            actions.into_iter().flat_map(|action| self.lift_state(now, name, action)).collect();
+        lifted.extend(self.tell_arrivals(now, name));
+        lifted
     }
 
     fn lift_state(
@@ -378,11 +406,16 @@ impl Peer {
                 vec![Action::Comm(Command::Request { to, id: request, envelope, patience })]
             }
             Child::Announce { height } => {
-                self.to_node(now, node::Input::Height { channel, height })
+                let mut actions = self.tell_node(now, node::Input::Height { channel, height });
+                let input = gossip_election::Input::Height { height };
+                actions.extend(self.tell_election(now, name, input));
+                actions
             }
             Child::Accepted { block, origin } => {
+                let mut actions = self.tell_proof(now, name, &block);
                 let via = via_of(origin);
-                self.to_node(now, node::Input::Accepted { channel, block, via })
+                actions.extend(self.tell_node(now, node::Input::Accepted { channel, block, via }));
+                actions
             }
             Child::Drop { number, origin, reason } => {
                 self.on_block_dropped(name, number, origin, reason)
@@ -390,7 +423,7 @@ impl Peer {
             Child::Blame { peer, reason } => vec![Action::Drop { from: Some(peer), reason }],
             Child::Source { wanted } => {
                 if let Some(state) = self.channels.get_mut(name) {
-                    state.source_wanted = wanted;
+                    state.lead.missing = wanted;
                 }
                 self.align_delivery(name)
             }
@@ -406,15 +439,14 @@ impl Peer {
         reason: DropReason,
     ) -> Vec<Action> {
         let from = origin.peer();
-        match reason {
-            DropReason::Refused(error) => {
-                if let Some(channel) = self.channels.get_mut(name) {
-                    channel.count_refusal(error.class());
-                }
-                vec![Action::Refused { channel: name.clone(), from, number, error }]
-            }
-            other => vec![Action::Drop { from, reason: other.label() }],
+        let label = reason.label();
+        let DropReason::Refused(error) = reason else {
+            return vec![Action::Drop { from, reason: label }];
+        };
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.count_refusal(error.class());
         }
+        vec![Action::Refused { channel: name.clone(), from, number, error }]
     }
 
     fn open_request(&mut self, name: &ChannelId, id: u64) -> RequestId {
@@ -424,7 +456,7 @@ impl Peer {
         request
     }
 
-    fn to_server(
+    fn tell_server(
         &mut self,
         now: Now,
         name: &ChannelId,
@@ -455,45 +487,6 @@ impl Peer {
                 Action::Drop { from: Some(from), reason: reason.label() }
             }
         }
-    }
-
-    fn to_election(
-        &mut self,
-        now: Now,
-        name: &ChannelId,
-        input: gossip_election::Input,
-    ) -> Vec<Action> {
-        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
-        let actions = channel.election.handle(now, input);
-        let mut lifted = Vec::new();
-        for action in actions {
-            let (leading, why) = match action {
-                gossip_election::Action::Lead { why } => (true, why),
-                gossip_election::Action::Follow { why } => (false, why),
-            };
-            if let Some(channel) = self.channels.get_mut(name) {
-                channel.leading = leading;
-            }
-            lifted.push(Action::Leader { channel: name.clone(), leading, why });
-            lifted.extend(self.align_delivery(name));
-        }
-        lifted
-    }
-
-    /// Blocks are taken from our own source while we lead, or while no peer has what is missing.
-    fn align_delivery(&mut self, name: &ChannelId) -> Vec<Action> {
-        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
-        let wanted = channel.leading || channel.source_wanted;
-        if wanted == channel.delivering {
-            return Vec::new();
-        }
-        channel.delivering = wanted;
-        vec![if wanted {
-            let from = channel.state.next_missing();
-            Action::StartDelivery { channel: name.clone(), from }
-        } else {
-            Action::StopDelivery(name.clone())
-        }]
     }
 }
 

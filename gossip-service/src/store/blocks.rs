@@ -92,7 +92,7 @@ impl BlockStore {
         })
     }
 
-    /// Keeps a small value beside the blocks, durably; nothing removes it. Blocks the thread.
+    /// Keeps a small value beside the blocks, durably, or removes it. Blocks the thread.
     ///
     /// # Errors
     /// If the file cannot be written.

@@ -1,5 +1,10 @@
 //! Whole peers in the simulated network: what their actions do when the world is a value.
-#![allow(dead_code, unreachable_pub, reason = "each simulation uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::indexing_slicing,
+    reason = "each simulation uses its part, and peers are named by their index"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,7 +124,9 @@ impl Host for World {
             Action::RaiseEpoch { seen } => {
                 vec![Effect::Input(Input::EpochRaised(Epoch::new(seen.get() + 1)))]
             }
+            Action::StoreTerm { channel, .. } => vec![Effect::Input(Input::TermStored(channel))],
             Action::IdentityConflict { .. }
+            | Action::ProbeSource { .. }
             | Action::StartDelivery { .. }
             | Action::StopDelivery(_)
             | Action::Drop { .. }
@@ -164,16 +171,18 @@ impl Host for World {
                     Judged::Dropped(_) => Vec::new(),
                 };
             }
-            Event::Request { from, id, message } => match judge(machine, now, from, message) {
-                Judged::Vouched(message) => Input::Asked { from, inbound: id, message },
-                _ => Input::AskedInVain(id),
-            },
+            Event::Request { from, id, message } => {
+                if let Judged::Vouched(message) = judge(machine, now, from, message) {
+                    Input::Asked { from, inbound: id, message }
+                } else {
+                    Input::AskedInVain(id)
+                }
+            }
             Event::Response { from, id, message } => {
                 self.count(peer, &message.message);
-                match judge(machine, now, from, message) {
-                    Judged::Vouched(message) => Input::Answered { from, request: id, message },
-                    _ => return Vec::new(),
-                }
+                let judged = judge(machine, now, from, message);
+                let Judged::Vouched(message) = judged else { return Vec::new() };
+                Input::Answered { from, request: id, message }
             }
             Event::ResponseEnd { id, outcome } => Input::AnswerEnded { request: id, outcome },
         };
@@ -187,12 +196,7 @@ impl Host for World {
 
 impl World {
     fn count(&mut self, peer: usize, message: &Message) {
-        let block = match message {
-            Message::Data(data) => &data.block,
-            Message::Update(update) => &update.block,
-            Message::StateResponse(response) => &response.block,
-            _ => return,
-        };
+        let Some(block) = message.block() else { return };
         let outside = &mut self.peers[peer];
         outside.block_bytes += block.len() as u64;
         let pushed = matches!(message, Message::Data(_));
@@ -319,7 +323,7 @@ impl Consortium {
             height: Height::new(ledger.len() as u64),
         };
         let last_hash = ledger.last().map(|block| SimBlockCodec.header_hash(block));
-        self.cluster.inject(peer, Input::Join(JoinRequest { view, last_hash }));
+        self.cluster.inject(peer, Input::Join(JoinRequest { view, last_hash, term: None }));
     }
 
     fn machine(&self, index: usize, spec: &PeerSpec, now: Now) -> Peer {

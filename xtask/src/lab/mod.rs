@@ -13,6 +13,12 @@
 //! { lab::again_in_release() }
 //! ```
 
+pub(crate) mod spread;
+/// Whole peers in the simulated network; `gossip-service` tests itself with the same.
+#[cfg(feature = "lab")]
+#[path = "../../../gossip-service/tests/support/mod.rs"]
+mod world;
+
 use std::ffi::OsString;
 use std::process::Command;
 
@@ -21,7 +27,7 @@ use anyhow::{Result, ensure};
 use crate::shell::{cargo, run};
 
 /// Runs the same command line again in release and with the feature `lab`.
-#[expect(dead_code, reason = "the first simulation calls it")]
+#[cfg(not(feature = "lab"))]
 pub(crate) fn again_in_release() -> Result<()> {
     ensure!(
         std::env::var_os(AGAIN).is_none(),
@@ -30,6 +36,7 @@ pub(crate) fn again_in_release() -> Result<()> {
     run(&mut again(std::env::args_os().skip(1)))
 }
 
+#[cfg(any(test, not(feature = "lab")))]
 fn again(args: impl Iterator<Item = OsString>) -> Command {
     let mut command =
         cargo(["run", "--quiet", "--release", "--package", "xtask", "--features", "lab", "--"]);
@@ -38,6 +45,7 @@ fn again(args: impl Iterator<Item = OsString>) -> Command {
 }
 
 /// Set for the second start, so that there is no third.
+#[cfg(any(test, not(feature = "lab")))]
 const AGAIN: &str = "GOSSIP_XTASK_AGAIN";
 
 #[cfg(test)]

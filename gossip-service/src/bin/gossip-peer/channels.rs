@@ -8,7 +8,7 @@ use gossip_api::{Block, BlockCodec, BlockSource, ChannelId, JoinChannelMessage, 
 use gossip_comm::TlsMaterial;
 use gossip_comm::quic::QuicComm;
 use gossip_service::store::{BlockStore, DataDir};
-use gossip_service::{Channel, ConfigHost};
+use gossip_service::{Channel, ConfigHost, TermStore};
 use peer_mcs::{Channels, FabricCodec};
 
 use crate::Failure;
@@ -83,14 +83,34 @@ pub(crate) async fn open(
         let source: Arc<dyn BlockSource> = Arc::new(FileSource::new(dir, Arc::clone(&codec)));
         source
     });
+    let store = Arc::new(store);
     Ok(Channel {
         config,
         genesis: codec.header_hash(&genesis),
-        ledger: Arc::new(store),
+        ledger: Arc::clone(&store) as Arc<dyn Ledger>,
         source,
+        terms: Arc::new(Terms(store)),
         host,
     })
 }
+
+/// The term of leadership, kept beside the blocks.
+struct Terms(Arc<BlockStore>);
+
+impl TermStore for Terms {
+    fn term(&self) -> Result<Option<u64>, String> {
+        let value = self.0.value(TERM).map_err(|error| error.to_string())?;
+        let term = value.map(|bytes| bytes.as_ref().try_into().map(u64::from_le_bytes));
+        term.transpose().map_err(|_| "the stored term is damaged".to_owned())
+    }
+
+    fn set_term(&self, term: u64) -> Result<(), String> {
+        self.0.set_value(TERM, Some(&term.to_le_bytes())).map_err(|error| error.to_string())
+    }
+}
+
+/// Name of the stored term.
+const TERM: &str = "term";
 
 fn read_genesis(file: &Path) -> Result<Block, Failure> {
     let bytes = std::fs::read(file)

@@ -27,7 +27,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::Failure;
 use crate::channels::{TrustHost, open};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Leadership};
 use crate::material::{self, Material};
 use crate::operations::{Operations, router};
 use crate::status::Who;
@@ -39,7 +39,8 @@ pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     let material = material::load(&config)?;
     // Whatever this process creates is for nobody else to read.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let data = DataDir::open(&config.data_dir).map_err(|error| Failure::Config(error.to_string()))?;
+    let data =
+        DataDir::open(&config.data_dir).map_err(|error| Failure::Config(error.to_string()))?;
     init_logging();
     tell_notices(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -57,8 +58,15 @@ pub(crate) fn machines(config: &Config) -> Result<PeerConfig, Failure> {
         node: node(config).map_err(refuse)?,
         state: state(config).map_err(refuse)?,
         serve: ServeConfig::default().checked().map_err(refuse)?,
-        election: ElectionConfig::fixed(config.leader).checked().map_err(refuse)?,
+        election: election(config).checked().map_err(refuse)?,
     })
+}
+
+fn election(config: &Config) -> ElectionConfig {
+    match config.leadership {
+        Leadership::Elected => ElectionConfig::dynamic(),
+        Leadership::Named(leads) => ElectionConfig::fixed(leads),
+    }
 }
 
 fn discovery(config: &Config) -> Result<Checked<DiscoveryConfig>, ConfigError> {

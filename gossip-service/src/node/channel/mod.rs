@@ -2,7 +2,8 @@
 
 mod state_info;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use gossip_api::message::{MessageHeader, StateInfo};
 use gossip_api::{
@@ -27,6 +28,8 @@ pub(crate) struct Channel {
     /// Accepted blocks above the height, so that they are not pulled again.
     accepted: BTreeSet<SeqNum>,
     infos: StateInfos,
+    /// Members that have not announced themselves here: when to ask next, and how long to wait then.
+    silent: BTreeMap<PkiId, (Mono, Duration)>,
     announcements: u64,
     announced: Height,
     announce_at: Mono,
@@ -50,6 +53,7 @@ impl Channel {
             height: view.height,
             accepted: BTreeSet::new(),
             infos: StateInfos::default(),
+            silent: BTreeMap::new(),
             announcements: 0,
             announced: view.height,
             announce_at: now.mono.after(config.announce_every),
@@ -99,7 +103,29 @@ impl Channel {
     }
 
     pub(crate) fn forget(&mut self, peer: &PkiId) -> bool {
+        self.silent.remove(peer);
         self.infos.remove(peer)
+    }
+
+    /// A member is alive: it should announce itself here soon, or be asked.
+    pub(crate) fn expect_info(&mut self, now: Now, peer: PkiId) {
+        if self.infos.is_missing(&peer) && self.silent.len() < SILENT_MAX {
+            self.silent.insert(peer, (now.mono.after(ASK_FIRST), ASK_FIRST));
+        }
+    }
+
+    /// Of `members`, those to be asked now; each is asked again after twice the time.
+    pub(crate) fn silent_due(&mut self, now: Now, members: &[PkiId]) -> Vec<PkiId> {
+        self.silent.retain(|peer, _| members.contains(peer) && self.infos.is_missing(peer));
+        let mut due = Vec::new();
+        for (peer, (at, wait)) in &mut self.silent {
+            if now.mono >= *at && due.len() < ASK_AT_ONCE {
+                *wait = (*wait * 2).min(ASK_LAST);
+                *at = now.mono.after(*wait);
+                due.push(*peer);
+            }
+        }
+        due
     }
 
     /// The height a peer states; nothing if it has not announced itself, or has left.
@@ -187,9 +213,23 @@ impl Channel {
 
     pub(crate) fn next_wakeup(&self) -> Option<Wakeup> {
         let announce = Wakeup { at: self.announce_at, why: "announce height" };
-        earliest([Some(announce), self.pull.next_wakeup()])
+        let ask = self.silent.values().map(|(at, _)| *at).min();
+        let ask = ask.map(|at| Wakeup { at, why: "ask a member that is silent in the channel" });
+        earliest([Some(announce), ask, self.pull.next_wakeup()])
     }
 }
+
+/// First wait before a member is asked whether it is in the channel.
+const ASK_FIRST: Duration = Duration::from_millis(250);
+
+/// Longest wait: members of other channels never answer.
+const ASK_LAST: Duration = Duration::from_secs(60);
+
+/// Members asked in one go.
+const ASK_AT_ONCE: usize = 8;
+
+/// Silent members remembered.
+const SILENT_MAX: usize = 4096;
 
 /// Newest blocks that a digest lists; whoever lacks older ones asks for a range.
 const SERVED: u64 = 64;

@@ -33,6 +33,11 @@ impl StateInfos {
         self.infos.remove(peer).is_some()
     }
 
+    /// Whether nothing was heard of the peer here.
+    pub(crate) fn is_missing(&self, peer: &PkiId) -> bool {
+        !self.infos.contains_key(peer)
+    }
+
     pub(crate) fn height_of(&self, peer: &PkiId) -> Option<Height> {
         self.info(peer).filter(|info| !info.left_channel).map(|info| info.height)
     }
@@ -59,10 +64,7 @@ impl StateInfos {
 }
 
 fn info_of(message: &Verified<Message>) -> Option<&StateInfo> {
-    match message.message() {
-        Message::StateInfo(info) => Some(info),
-        _ => None,
-    }
+    if let Message::StateInfo(info) = message.message() { Some(info) } else { None }
 }
 
 /// State infos kept per channel; as many as a channel may have peers.

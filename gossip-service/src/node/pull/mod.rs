@@ -100,7 +100,18 @@ impl Pull {
             Message::Request(request) => self.on_request(now, from, request, has),
             Message::Digest(digest) => self.on_digest(now, rng, from, digest, has),
             Message::Update(update) => self.on_update(now, from, update.nonce, update.block),
-            _ => vec![Step::Drop { from, reason: "kind" }],
+            Message::Record(_)
+            | Message::Beats(_)
+            | Message::MembershipRequest(_)
+            | Message::MembershipResponse(_)
+            | Message::StateInfo(_)
+            | Message::Data(_)
+            | Message::StateRequest(_)
+            | Message::StateResponse(_)
+            | Message::Probe(_)
+            | Message::ProofOfLife(_)
+            | Message::StateInfoPullRequest(_)
+            | Message::Leadership(_) => vec![Step::Drop { from, reason: "kind" }],
         }
     }
 

@@ -165,7 +165,7 @@ pub(super) const KEYS: &[Key] = &[
     used("gossipPeer.channels", Form::Section),
 ];
 
-const NO_ELECTION: &str = "leaders are named by orgLeader";
+const NO_ELECTION: &str = "a lease of two seconds decides, see docs/operating.md";
 const PRIVATE: &str = "private data is not handled here";
 const LOOPBACK: &str = "the operations address must be on loopback";
 const NO_STATSD: &str = "statsd is not served";

@@ -27,13 +27,22 @@ pub(crate) struct Config {
     pub(crate) msp_id: String,
     pub(crate) msp_dir: PathBuf,
     pub(crate) tls: TlsFiles,
-    pub(crate) leader: bool,
+    pub(crate) leadership: Leadership,
     pub(crate) operations: SocketAddr,
     pub(crate) data_dir: PathBuf,
     pub(crate) channels: Vec<ChannelFiles>,
     pub(crate) timings: Timings,
     /// What the operator should be told, once.
     pub(crate) notices: Notices,
+}
+
+/// How the organisation finds its leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leadership {
+    /// The peers elect it.
+    Elected,
+    /// This peer is it, or is not.
+    Named(bool),
 }
 
 /// TLS material on disk.
@@ -148,7 +157,7 @@ fn parse(
             key: path(value::required(&tree, "peer.tls.key.file")?),
             roots: value::text(&tree, "peer.tls.rootcert.file")?.map(path),
         },
-        leader: leader(&tree)?,
+        leadership: leadership(&tree)?,
         operations: operations(&tree)?,
         data_dir: path(value::required(&tree, "gossipPeer.dataDir")?),
         channels: channels(&tree, base)?,
@@ -179,20 +188,17 @@ fn network(tree: &Tree) -> Result<NetworkId, Failure> {
     })
 }
 
-fn leader(tree: &Tree) -> Result<bool, Failure> {
-    let elect = value::switch(tree, "peer.gossip.useLeaderElection")?.unwrap_or(false);
-    let leader = value::switch(tree, "peer.gossip.orgLeader")?.unwrap_or(false);
-    if elect && leader {
-        return Err(Failure(
+// fabric: gossip/service/gossip_service.go InitializeChannel
+fn leadership(tree: &Tree) -> Result<Leadership, Failure> {
+    let elect = value::switch(tree, "peer.gossip.useLeaderElection")?;
+    let leader = value::switch(tree, "peer.gossip.orgLeader")?;
+    match (elect, leader) {
+        (Some(true), Some(true)) => Err(Failure(
             "peer.gossip.useLeaderElection and peer.gossip.orgLeader are both true: a leader is either elected or named, set one of them to false".into(),
-        ));
+        )),
+        (Some(true), _) | (None, None | Some(false)) => Ok(Leadership::Elected),
+        (None | Some(false), leader) => Ok(Leadership::Named(leader.unwrap_or(false))),
     }
-    if elect {
-        return Err(Failure(
-            "peer.gossip.useLeaderElection is true: leaders cannot be elected yet, set it to false and peer.gossip.orgLeader to true on one peer of the organisation".into(),
-        ));
-    }
-    Ok(leader)
 }
 
 fn operations(tree: &Tree) -> Result<SocketAddr, Failure> {

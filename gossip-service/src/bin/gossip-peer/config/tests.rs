@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, Failure, parse};
+use super::{Config, Failure, Leadership, parse};
 
 const GOOD: &str = "
 peer:
@@ -48,7 +48,8 @@ fn a_fabric_file_is_read_and_what_is_not_ours_is_named() {
     assert_eq!(config.bootstrap.len(), 2);
     assert_eq!(config.timings.pull_every, Some(Duration::from_secs(4)));
     assert_eq!(config.msp_dir, Path::new("/etc/gossip/msp"));
-    assert!(config.leader && config.external_endpoint.is_none());
+    assert_eq!(config.leadership, Leadership::Named(true));
+    assert!(config.external_endpoint.is_none());
     assert_eq!(config.notices.foreign, ["peer.BCCSP", "ledger"]);
 }
 
@@ -107,4 +108,17 @@ fn bad_values_are_named_with_their_key() {
 fn zero_means_the_default_as_in_fabric() {
     let config = read(&GOOD.replace("pullInterval: 4s", "pullInterval: 0s"), &[]).expect("good");
     assert_eq!(config.timings.pull_every, None);
+}
+
+#[test]
+fn a_leader_is_elected_unless_it_is_named_or_nobody_is() {
+    let with = |lines: &str| {
+        let yaml = GOOD.replace("    orgLeader: true\n", lines);
+        read(&yaml, &[]).expect("good").leadership
+    };
+    assert_eq!(with(""), Leadership::Elected);
+    assert_eq!(with("    useLeaderElection: true\n    orgLeader: false\n"), Leadership::Elected);
+    assert_eq!(with("    orgLeader: false\n"), Leadership::Elected);
+    let nobody = "    useLeaderElection: false\n    orgLeader: false\n";
+    assert_eq!(with(nobody), Leadership::Named(false));
 }

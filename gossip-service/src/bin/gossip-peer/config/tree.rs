@@ -54,7 +54,12 @@ impl Tree {
                 Ok(())
             }
             Value::Null if leads_to_a_key(path) => Ok(()),
-            _ => unknown(path, notices),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => unknown(path, notices),
         }
     }
 

@@ -101,19 +101,15 @@ fn parse_duration(text: &str) -> Option<Duration> {
 
 /// A list, or one text with words separated by blanks.
 pub(super) fn list(tree: &Tree, path: &str) -> Result<Vec<String>, Failure> {
-    match tree.get(path) {
-        Some(Value::Array(items)) => items
-            .iter()
-            .map(|item| match item {
-                Value::String(text) => Ok(text.trim().to_owned()),
-                other => Err(Failure(format!("{path} must be a list of texts, not {other}"))),
-            })
-            .collect(),
-        _ => {
-            let words = text(tree, path)?.unwrap_or_default();
-            Ok(words.split_whitespace().map(str::to_owned).collect())
-        }
-    }
+    let Some(Value::Array(items)) = tree.get(path) else {
+        let words = text(tree, path)?.unwrap_or_default();
+        return Ok(words.split_whitespace().map(str::to_owned).collect());
+    };
+    let text = |item: &Value| match item.as_str() {
+        Some(text) => Ok(text.trim().to_owned()),
+        None => Err(Failure(format!("{path} must be a list of texts, not {item}"))),
+    };
+    items.iter().map(text).collect()
 }
 
 /// `host:port`, the host in brackets if it is an IPv6 address.

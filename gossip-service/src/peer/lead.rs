@@ -1,0 +1,216 @@
+//! Who takes blocks from the ordering service: what the election is told, and what follows from its word.
+
+use std::collections::VecDeque;
+
+use gossip_api::message::{LeadershipKind, LeadershipMessage};
+use gossip_api::{Block, ChannelId, Height, Machine, Message, Mono, Now, PkiId, Verified};
+use gossip_election::{Claim, ClaimKind, Election};
+
+use super::{Action, Peer};
+
+/// One channel's leadership, as far as it concerns delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Lead {
+    /// The election says that we lead.
+    pub(crate) leading: bool,
+    /// Since when it says so, and why.
+    pub(crate) since: Mono,
+    /// The reason in words.
+    pub(crate) why: &'static str,
+    /// The election wants us to fetch although another leads: it withholds.
+    pub(crate) withheld: bool,
+    /// The state transfer wants us to fetch: no peer has what is missing.
+    pub(crate) missing: bool,
+    /// A term is being stored: what the election said after it has to wait.
+    storing: bool,
+    held: VecDeque<gossip_election::Action>,
+    arrived: Height,
+}
+
+impl Lead {
+    /// Whether blocks are to be taken from our own source.
+    pub(crate) const fn wants_source(&self) -> bool {
+        self.leading || self.withheld || self.missing
+    }
+}
+
+impl Peer {
+    /// A candidate of our organisation speaks for itself.
+    pub(super) fn on_claim(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        message: Verified<Message>,
+    ) -> Vec<Action> {
+        let Message::Leadership(claim) = message.into_parts().0 else { return Vec::new() };
+        let channel = claim.channel.clone();
+        let is_candidate = self
+            .node
+            .peers_of_channel(&channel)
+            .iter()
+            .any(|peer| peer.own_org && peer.member.pki_id == from);
+        if !is_candidate {
+            return vec![Action::Drop { from: Some(from), reason: "leadership of a stranger" }];
+        }
+        let kind = match claim.kind {
+            LeadershipKind::Propose => ClaimKind::Propose,
+            LeadershipKind::Declare => ClaimKind::Declare,
+            LeadershipKind::Resign => ClaimKind::Resign,
+        };
+        let claim = Claim { kind, term: claim.term, height: claim.height };
+        self.tell_election(now, &channel, gossip_election::Input::Heard { from, claim })
+    }
+
+    /// The election hears who could lead.
+    pub(super) fn tell_candidates(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
+        let peers = self.node.peers_of_channel(name);
+        let own = peers.into_iter().filter(|peer| peer.own_org);
+        let alive = own.map(|peer| peer.member.pki_id).collect();
+        self.tell_election(now, name, gossip_election::Input::Members { alive })
+    }
+
+    /// The election hears how far blocks have arrived, when that changed.
+    pub(super) fn tell_arrivals(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let height = Height::new(channel.state.next_missing().get());
+        if channel.lead.arrived == height {
+            return Vec::new();
+        }
+        channel.lead.arrived = height;
+        self.tell_election(now, name, gossip_election::Input::Arrived { height })
+    }
+
+    /// The election hears of a height that a verified block proves, and of the hashes that rank candidates.
+    pub(super) fn tell_proof(&mut self, now: Now, name: &ChannelId, block: &Block) -> Vec<Action> {
+        let height = block.number.height();
+        let proved = gossip_election::Input::Proved { height };
+        let mut actions = self.tell_election(now, name, proved);
+        if block.number.get().is_multiple_of(Election::BEACON_EVERY) {
+            let (number, hash) = (block.number, self.codec.header_hash(block));
+            let beacon = gossip_election::Input::Beacon { number, hash };
+            actions.extend(self.tell_election(now, name, beacon));
+        }
+        actions
+    }
+
+    /// A term is on disk: what was said after it may go out.
+    pub(super) fn on_term_stored(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        channel.lead.storing = false;
+        let held: Vec<gossip_election::Action> = channel.lead.held.drain(..).collect();
+        self.lift_election(now, name, held)
+    }
+
+    pub(super) fn tell_election(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        input: gossip_election::Input,
+    ) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let actions = channel.election.handle(now, input);
+        self.lift_election(now, name, actions)
+    }
+
+    fn lift_election(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        actions: Vec<gossip_election::Action>,
+    ) -> Vec<Action> {
+        let mut lifted = Vec::new();
+        for action in actions {
+            let Some(channel) = self.channels.get_mut(name) else { return lifted };
+            if channel.lead.storing {
+                // A declaration that waits too long is worth nothing: the next one says the same.
+                if channel.lead.held.len() < HELD_MAX {
+                    channel.lead.held.push_back(action);
+                }
+                continue;
+            }
+            lifted.extend(self.lift_one(now, name, action));
+        }
+        lifted
+    }
+
+    fn lift_one(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        action: gossip_election::Action,
+    ) -> Vec<Action> {
+        use gossip_election::Action as Child;
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        match action {
+            Child::Lead { why } => self.set_leading(now, name, true, why),
+            Child::Follow { why } => self.set_leading(now, name, false, why),
+            Child::Say(claim) => self.say(name, claim),
+            Child::Persist { term } => {
+                channel.lead.storing = true;
+                vec![Action::StoreTerm { channel: name.clone(), term }]
+            }
+            Child::Fetch { wanted } => {
+                channel.lead.withheld = wanted;
+                self.align_delivery(name)
+            }
+            Child::Probe => vec![Action::ProbeSource { channel: name.clone() }],
+        }
+    }
+
+    fn set_leading(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        leading: bool,
+        why: &'static str,
+    ) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        channel.lead.leading = leading;
+        channel.lead.since = now.mono;
+        channel.lead.why = why;
+        let mut actions = vec![Action::Leader { channel: name.clone(), leading, why }];
+        actions.extend(self.align_delivery(name));
+        actions
+    }
+
+    /// Tells every candidate of our organisation.
+    fn say(&self, name: &ChannelId, claim: Claim) -> Vec<Action> {
+        let kind = match claim.kind {
+            ClaimKind::Propose => LeadershipKind::Propose,
+            ClaimKind::Declare => LeadershipKind::Declare,
+            ClaimKind::Resign => LeadershipKind::Resign,
+        };
+        let message = Message::Leadership(LeadershipMessage {
+            channel: name.clone(),
+            kind,
+            term: claim.term,
+            height: claim.height,
+        });
+        let peers = self.node.peers_of_channel(name);
+        peers
+            .into_iter()
+            .filter(|peer| peer.own_org)
+            .map(|peer| Self::send(peer.member.remote(), &message))
+            .collect()
+    }
+
+    /// Blocks are taken from our own source while we lead, while the leader withholds, or while no peer has
+    /// what is missing.
+    pub(super) fn align_delivery(&mut self, name: &ChannelId) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let wanted = channel.lead.wants_source();
+        if wanted == channel.delivering {
+            return Vec::new();
+        }
+        channel.delivering = wanted;
+        vec![if wanted {
+            let from = channel.state.next_missing();
+            Action::StartDelivery { channel: name.clone(), from }
+        } else {
+            Action::StopDelivery(name.clone())
+        }]
+    }
+}
+
+/// What the election may say while a term is being stored: a second or two of it.
+const HELD_MAX: usize = 16;
