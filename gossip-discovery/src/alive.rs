@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gossip_api::message::{Beat, Beats, Message, Record, ShortId};
-use gossip_api::{Bounded, MessageHeader, Mono, PkiId, Verified, select_peers};
+use gossip_api::{Bounded, MessageHeader, Mono, OrgId, PkiId, Verified, select_peers};
 
+use crate::disclose::{Listener, Subject, may_tell};
 use crate::discovery::{Action, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::Rate;
@@ -14,8 +15,8 @@ use crate::view::Status;
 /// Who is to hear which beats.
 #[derive(Debug, Default)]
 pub(crate) struct Relay {
-    /// Members with a beat not relayed yet, and the neighbour it came from.
-    pub(crate) fresh: BTreeMap<ShortId, PkiId>,
+    /// Members' newest beats, not relayed yet.
+    pub(crate) fresh: BTreeMap<ShortId, Fresh>,
     /// Neighbours that we chose to exchange beats with.
     pub(crate) chosen: BTreeSet<PkiId>,
     last: Option<Mono>,
@@ -26,6 +27,17 @@ impl Relay {
     pub(crate) fn hurry(&mut self) {
         self.last = None;
     }
+}
+
+/// A beat to be relayed, with what decides who may hear it.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    beat: Beat,
+    /// The neighbour that it came from.
+    source: PkiId,
+    member: PkiId,
+    org: OrgId,
+    external: bool,
 }
 
 /// What became of a beat.
@@ -60,6 +72,13 @@ impl Discovery {
         self.timers.at_latest(Deadline::Beat, now);
     }
 
+    /// Has our beats sent from now on, if they are not.
+    pub(crate) fn start_beating(&mut self, now: Mono) {
+        if self.timers.get(Deadline::Beat).is_none() {
+            self.timers.set(Deadline::Beat, now);
+        }
+    }
+
     /// Sends our next beat, if there is anybody to hear it.
     // fabric: gossip/discovery/discovery_impl.go periodicalSendAlive
     // fabric-differs: a beat is a preimage, not a signature; nothing is signed before there is a neighbour.
@@ -70,8 +89,11 @@ impl Discovery {
         self.sign(now);
         let wait = self.config.beat_every;
         self.timers.set(Deadline::Beat, now.after(wait));
-        if self.own.next_beat().is_some() {
-            self.relay.fresh.insert(self.own.short(), self.own.me.pki_id);
+        if let Some(beat) = self.own.next_beat() {
+            let external = self.own.me.external_endpoint.is_some();
+            let (member, org) = (self.own.me.pki_id, self.own.me.org.clone());
+            let fresh = Fresh { beat, source: member, member, org, external };
+            self.relay.fresh.insert(self.own.short(), fresh);
             self.schedule_relay(now);
         }
         self.sign(now);
@@ -97,7 +119,7 @@ impl Discovery {
             }
         }
         if unknown {
-            self.ask_soon(now, from);
+            self.ask_on_hint(now, from);
         }
         if !self.relay.fresh.is_empty() {
             self.schedule_relay(now);
@@ -132,7 +154,14 @@ impl Discovery {
         if member.status == Status::Alive {
             member.heard = now;
         }
-        self.relay.fresh.insert(beat.member, from);
+        let fresh = Fresh {
+            beat: beat.clone(),
+            source: from,
+            member: member.pki_id(),
+            org: member.org.clone(),
+            external: member.record.endpoint.is_some(),
+        };
+        self.relay.fresh.insert(beat.member, fresh);
         Heard::Newer(member.status)
     }
 
@@ -233,24 +262,28 @@ impl Discovery {
         }
         self.relay.last = Some(now);
         for peer in self.beat_neighbours(now) {
-            let told = fresh.iter().filter(|(_, source)| **source != peer);
-            let beats: Vec<Beat> =
-                told.filter_map(|(short, _)| self.beat_for(short, &peer)).collect();
+            let Some(told) = self.told_of(&peer) else { continue };
+            let beats: Vec<&Beat> = fresh
+                .values()
+                .filter(|fresh| fresh.source != peer && fresh.member != peer && told(fresh))
+                .map(|fresh| &fresh.beat)
+                .collect();
             for frame in beats.chunks(BEATS_PER_FRAME) {
-                let beats = Bounded::truncated(frame.iter().cloned());
+                let beats = Bounded::truncated(frame.iter().copied().cloned());
                 self.send(peer, Message::Beats(Beats { beats }));
             }
         }
     }
 
-    fn beat_for(&self, short: &ShortId, listener: &PkiId) -> Option<Beat> {
-        if *short == self.own.short() {
-            let beat = self.own.newest_beat()?;
-            return self.may_tell(self.own.subject(), listener).then(|| beat.clone());
-        }
-        let member = self.view.get(short)?;
-        let told = member.pki_id() != *listener && self.may_tell(member.subject(), listener);
-        member.beat.clone().filter(|_| told)
+    /// Whether a neighbour may hear a beat; nothing if it may hear none.
+    fn told_of(&self, peer: &PkiId) -> Option<impl Fn(&Fresh) -> bool + use<>> {
+        let org = self.connections.links.get(peer)?.org.clone()?;
+        let external = self.view.find(peer).is_some_and(|m| m.record.endpoint.is_some());
+        let own = self.own.me.org.clone();
+        Some(move |fresh: &Fresh| {
+            let subject = Subject { org: &fresh.org, external: fresh.external };
+            may_tell(&own, subject, Listener { org: &org, external })
+        })
     }
 
     /// With whom beats are exchanged: a few that we chose, and those who chose us. The relation is

@@ -124,7 +124,7 @@ impl Discovery {
         }
         let wait = self.jittered(self.config.sync_fast_every);
         self.timers.at_latest(Deadline::Sync, now.after(wait));
-        self.timers.at_latest(Deadline::Beat, now);
+        self.start_beating(now);
         self.timers.at_latest(Deadline::Connect, now);
         self.start_sweeping(now);
         if let Some(endpoint) = &dialled {
@@ -232,8 +232,7 @@ impl Discovery {
 
     /// Whether there are few enough members to be connected to all of them.
     fn is_meshed(&self) -> bool {
-        self.view.len() <= self.config.mesh_max
-            || self.view.iter().filter(|(_, m)| !m.status.is_dead()).count() <= self.config.mesh_max
+        self.view.len() - self.view.dead() <= self.config.mesh_max
     }
 
     /// Members to dial, and when the next that is not due will be.
@@ -350,6 +349,9 @@ impl Discovery {
     }
 
     fn forget_long_dead(&mut self, now: Mono) {
+        if self.view.dead() == 0 {
+            return;
+        }
         let members = self.view.iter();
         let long: Vec<ShortId> = members
             .filter(|(_, member)| match member.status {

@@ -26,7 +26,7 @@ pub(crate) struct Listener<'a> {
 // foreign members there by push alone.
 pub(crate) fn may_tell(own: &OrgId, subject: Subject<'_>, listener: Listener<'_>) -> bool {
     if listener.org == own {
-        return subject.org == own || subject.external;
+        return subject.external || subject.org == own;
     }
     if subject.org == listener.org {
         return true;

@@ -1,7 +1,5 @@
 //! The machine: what goes in, what comes out, and who handles what.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use gossip_api::message::{
     Beat, CloseReason, Kind, MemberEntry, ProofOfLife, Record, SealedRecord, Secret, ShortId,
@@ -235,7 +233,6 @@ impl Machine for Discovery {
         while let Some(deadline) = self.timers.expired(now.mono) {
             self.on_deadline(now, deadline);
         }
-        self.send_questions();
         std::mem::take(&mut self.out)
     }
 
@@ -386,6 +383,7 @@ impl Discovery {
             Deadline::RetryDead => self.retry_dead(now.mono),
             Deadline::Prove => self.prove(now.mono),
             Deadline::Probe => self.advance_probes(now.mono),
+            Deadline::Questions => self.send_questions(),
             Deadline::Sweep => self.sweep(now.mono),
         }
     }
@@ -458,7 +456,8 @@ impl Discovery {
             self.counters.became_alive = self.counters.became_alive.saturating_add(1);
             self.notify(MembershipEvent::Alive(member));
         }
-        self.timers.at_latest(Deadline::Beat, now);
+        self.look_by(now.after(self.config.late_after));
+        self.start_beating(now);
         self.start_sweeping(now);
     }
 
@@ -515,12 +514,6 @@ impl Discovery {
         if self.timers.get(Deadline::Sweep).is_none() {
             self.timers.set(Deadline::Sweep, now.after(SWEEP_EVERY));
         }
-    }
-
-    /// Every fingerprint and status, for invariants.
-    pub(crate) fn statuses(&self) -> BTreeMap<PkiId, (Status, Announced)> {
-        let members = self.view.iter();
-        members.map(|(_, m)| (m.pki_id(), (m.status, m.announced))).collect()
     }
 }
 

@@ -13,53 +13,45 @@ use crate::view::{Announced, Status};
 /// # Errors
 /// The first sentence that does not hold.
 pub fn check(discovery: &Discovery) -> Result<(), String> {
-    alive_and_dead_are_disjoint(discovery)?;
     nobody_is_told_of_itself(discovery)?;
     announcements_match(discovery)?;
     endpoints_are_unique(discovery)?;
     bounds_hold(discovery)
 }
 
-/// No member is both alive and dead.
-fn alive_and_dead_are_disjoint(discovery: &Discovery) -> Result<(), String> {
-    let alive: BTreeSet<_> = discovery.members().into_iter().map(|m| m.pki_id).collect();
-    match discovery.dead().iter().find(|dead| alive.contains(*dead)) {
-        Some(both) => Err(format!("{both:?} is alive and dead")),
-        None => Ok(()),
-    }
-}
-
-/// We are no member of our own view.
-fn nobody_is_told_of_itself(discovery: &Discovery) -> Result<(), String> {
-    let own = discovery.self_member().pki_id;
-    let members = discovery.members().iter().any(|member| member.pki_id == own);
-    if members || discovery.connected(&own) { Err("we are in our own view".into()) } else { Ok(()) }
-}
-
-/// The layers above have been told what the view says.
+/// No member is both alive and dead, and the layers above have been told what the view says.
 fn announcements_match(discovery: &Discovery) -> Result<(), String> {
-    for (peer, (status, announced)) in discovery.statuses() {
+    for (_, member) in discovery.view.iter() {
+        let (status, announced) = (member.status, member.announced);
         let expected = match announced {
             Announced::Nothing => matches!(status, Status::Known | Status::Dead { .. }),
             Announced::Alive => status.is_live(),
             Announced::Dead => status.is_dead(),
         };
         if !expected {
+            let peer = member.pki_id();
             return Err(format!("{peer:?} is {status:?} and was announced as {announced:?}"));
         }
     }
     Ok(())
 }
 
+/// We are no member of our own view.
+fn nobody_is_told_of_itself(discovery: &Discovery) -> Result<(), String> {
+    let own = discovery.own.me.pki_id;
+    let known = discovery.view.find(&own).is_some();
+    if known || discovery.connected(&own) { Err("we are in our own view".into()) } else { Ok(()) }
+}
+
 /// No two live members that we are connected to claim one internal endpoint.
 fn endpoints_are_unique(discovery: &Discovery) -> Result<(), String> {
     let mut seen = BTreeSet::new();
-    for member in discovery.members() {
-        if let Some(endpoint) = member.internal_endpoint
-            && discovery.connected(&member.pki_id)
-            && !seen.insert(endpoint.clone())
+    for peer in discovery.connections.links.keys() {
+        let member = discovery.view.find(peer).filter(|member| member.status.is_live());
+        if let Some(secret) = member.and_then(|member| member.secret.as_ref())
+            && !seen.insert(&secret.internal_endpoint)
         {
-            return Err(format!("two members are connected under {endpoint}"));
+            return Err(format!("two members are connected under {}", secret.internal_endpoint));
         }
     }
     Ok(())

@@ -55,6 +55,8 @@ pub(crate) struct Probes {
     /// Nonces that the host is signing.
     signing: BTreeMap<Nonce, (PkiId, Mono)>,
     last_proof: Option<Mono>,
+    /// Nobody becomes late, and nobody is to be asked for a first proof, before this.
+    look_at: Mono,
     /// Questions to be sent, by neighbour.
     outbox: BTreeMap<PkiId, Vec<Ask>>,
 }
@@ -76,7 +78,7 @@ impl Probes {
     /// Drops what aged.
     pub(crate) fn prune(&mut self, now: Mono) {
         while let Some((at, nonce)) = self.routed.front().copied()
-            && now.since(at) >= ROUTE_KEPT
+            && (now.since(at) >= ROUTE_KEPT || !self.routes.contains_key(&nonce))
         {
             self.routed.pop_front();
             self.take_route(&nonce);
@@ -118,7 +120,7 @@ impl Discovery {
             .insert(short, Running { stage: Stage::Direct, until, nonces: Vec::new() });
         self.timers.at_latest(Deadline::Probe, until);
         if let Some(hop) = self.view.get(&short).and_then(|member| self.next_hop(member, None)) {
-            self.put_question(short, short, hop);
+            self.put_question(now, short, short, hop);
         }
     }
 
@@ -151,25 +153,35 @@ impl Discovery {
 
     /// Looks for members that are late, and for those known by hearsay alone.
     pub(crate) fn find_late(&mut self, now: Mono) {
+        if self.probes.look_at > now {
+            return;
+        }
+        let mut look_at = now.after(self.config.late_after);
         let mut late = Vec::new();
         let mut unproved = Vec::new();
         for (short, member) in self.view.iter() {
             match member.status {
                 Status::Alive => {
-                    let silent = now.since(self.health.silent_since(member.heard));
-                    if silent > self.config.late_after {
+                    let due = self.health.silent_since(member.heard).after(self.config.late_after);
+                    if due <= now {
                         late.push(*short);
+                    } else {
+                        look_at = look_at.min(due);
                     }
                 }
                 Status::Known => {
                     let due = member.learned.after(HELLO_FIRST).max(member.proof_after);
                     if due <= now && unproved.len() < PROOFS_AT_ONCE {
                         unproved.push(*short);
+                    } else {
+                        look_at = look_at.min(due);
                     }
                 }
                 Status::Suspect | Status::Dead { .. } => {}
             }
         }
+        // Whoever is heard meanwhile is due later, so that nobody is due before this.
+        self.probes.look_at = look_at;
         for short in late {
             self.suspect(now, short);
         }
@@ -211,8 +223,8 @@ impl Discovery {
             return self.conclude(now, short);
         }
         for helper in chosen {
-            self.put_question(short, short, helper);
-            self.put_question(short, ShortId::of(&helper), helper);
+            self.put_question(now, short, short, helper);
+            self.put_question(now, short, ShortId::of(&helper), helper);
         }
     }
 
@@ -249,6 +261,12 @@ impl Discovery {
         }
         let pause = PROOF_PAUSE.saturating_mul(1 << member.proof_tries.min(4));
         member.proof_after = now.after(pause);
+        self.look_by(now.after(pause));
+    }
+
+    /// A member is due at this time.
+    pub(crate) fn look_by(&mut self, at: Mono) {
+        self.probes.look_at = self.probes.look_at.min(at);
     }
 
     /// The neighbour towards a member: itself, or whoever brought its newest beat.
@@ -262,7 +280,7 @@ impl Discovery {
     }
 
     /// Draws a nonce for `target` on account of the probe of `probed`, to be sent to `hop`.
-    fn put_question(&mut self, probed: ShortId, target: ShortId, hop: PkiId) {
+    fn put_question(&mut self, now: Mono, probed: ShortId, target: ShortId, hop: PkiId) {
         let nonce = Nonce::new(self.rng.next_u64());
         let Some(running) = self.probes.running.get_mut(&probed) else { return };
         if running.nonces.len() >= NONCES_PER_PROBE {
@@ -273,9 +291,10 @@ impl Discovery {
         *self.probes.awaited.entry(target).or_default() += 1;
         self.counters.probes_sent = self.counters.probes_sent.saturating_add(1);
         self.probes.outbox.entry(hop).or_default().push(Ask { target, nonce, hops: HOPS });
+        self.timers.at_latest(Deadline::Questions, now);
     }
 
-    /// Sends the questions that one input raised: a frame per neighbour.
+    /// Sends the questions collected: a frame per neighbour.
     pub(crate) fn send_questions(&mut self) {
         for (peer, asks) in std::mem::take(&mut self.probes.outbox) {
             for frame in asks.chunks(ASKS_PER_FRAME) {
@@ -329,6 +348,9 @@ impl Discovery {
             return Err(DropReason::Stale);
         }
         if self.probes.routed.len() >= ROUTES_MAX {
+            self.probes.prune(now);
+        }
+        if self.probes.routed.len() >= ROUTES_MAX {
             return Err(DropReason::TooMany);
         }
         self.probes.routes.insert(ask.nonce, Route { target: ask.target, from });
@@ -336,6 +358,7 @@ impl Discovery {
         *self.probes.awaited.entry(ask.target).or_default() += 1;
         let ask = Ask { target: ask.target, nonce: ask.nonce, hops };
         self.probes.outbox.entry(hop).or_default().push(ask);
+        self.timers.at_latest(Deadline::Questions, now.after(PASS_ON_AFTER));
         Ok(())
     }
 
@@ -424,6 +447,8 @@ impl Discovery {
     }
 }
 
+/// Questions of others are collected for this long before they are passed on together.
+const PASS_ON_AFTER: Duration = Duration::from_millis(10);
 /// How many peers may pass a question on.
 const HOPS: u8 = 6;
 /// Questions in a frame; the message's own bound.
@@ -437,13 +462,13 @@ const PROVE_EVERY: Duration = Duration::from_millis(100);
 /// Nonces that may wait for our signature: what ten signatures cover, and half as much again.
 pub(crate) const UNSIGNED_MAX: usize = 1024;
 /// Questions remembered that were passed on.
-pub(crate) const ROUTES_MAX: usize = 8192;
+pub(crate) const ROUTES_MAX: usize = 32_768;
 /// For how long: longer than anybody waits for the answer.
 const ROUTE_KEPT: Duration = Duration::from_secs(5);
 /// Nonces of one probe.
 const NONCES_PER_PROBE: usize = 16;
 /// A new member is expected to be proved by a connection in this time; then it is asked.
-const HELLO_FIRST: Duration = Duration::from_millis(250);
+pub(crate) const HELLO_FIRST: Duration = Duration::from_millis(250);
 /// Members known by hearsay that are asked at once, ten times a second.
 const PROOFS_AT_ONCE: usize = 32;
 /// How often a member known by hearsay is asked before it counts as dead.

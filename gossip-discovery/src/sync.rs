@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::discovery::{Action, CheckedMember, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::{Bucket, Rate};
+use crate::probe::HELLO_FIRST;
 use crate::timers::Deadline;
 use crate::view::{Announced, Backoff, Member, Status};
 
@@ -28,6 +29,10 @@ pub(crate) struct Exchange {
     /// When we last heard a newer record of ourselves, and how new it was.
     raised: Option<Mono>,
     conflict: Option<Mono>,
+    /// When we last asked because somebody mentioned a stranger.
+    hinted: Option<Mono>,
+    /// Whose pages we are turning, and since when: one neighbour's at a time.
+    paging: Option<(PkiId, Mono)>,
 }
 
 impl Exchange {
@@ -66,6 +71,14 @@ impl Discovery {
         let due = link.ask_at.map_or(due, |at| at.min(due));
         link.ask_at = Some(due);
         self.timers.at_latest(Deadline::Ask, due);
+    }
+
+    /// A neighbour knows somebody whom we do not. One of those who say so is asked, not all of them.
+    pub(crate) fn ask_on_hint(&mut self, now: Mono, peer: PkiId) {
+        if self.exchange.hinted.is_none_or(|at| now.since(at) >= ASK_AGAIN) {
+            self.exchange.hinted = Some(now);
+            self.ask_soon(now, peer);
+        }
     }
 
     /// Asks a neighbour later, unless its turn comes earlier.
@@ -271,8 +284,15 @@ impl Discovery {
     /// Asks for the next page once the last one is judged, so that the digest covers it.
     fn next_page(&mut self, now: Mono, from: PkiId) {
         let Some(link) = self.connections.links.get_mut(&from) else { return };
-        if link.more && link.checking == 0 {
-            link.more = false;
+        if !link.more || link.checking > 0 {
+            return;
+        }
+        link.more = false;
+        let busy = self.exchange.paging.is_some_and(|(peer, at)| {
+            peer != from && now.since(at) < PAGING_STALLED
+        });
+        if !busy {
+            self.exchange.paging = Some((from, now));
             self.ask(now, from);
         }
     }
@@ -438,6 +458,7 @@ impl Discovery {
         if let Some(beat) = &beat {
             self.hear_one(now, from, beat);
         }
+        self.look_by(now.after(HELLO_FIRST));
         self.judge_link(now, pki_id, epoch);
         self.timers.at_latest(Deadline::Connect, now.after(CONNECT_SOON));
         self.start_sweeping(now);
@@ -537,6 +558,8 @@ const EPOCH_FIRST_MAX: u64 = 1 << 48;
 const EPOCH_STEP_MAX: u64 = 1 << 20;
 /// A neighbour is asked out of turn at most this often.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// Pages of another neighbour are asked for if the one we turned to is silent for this long.
+const PAGING_STALLED: Duration = Duration::from_millis(250);
 /// An answer is waited for this long; then the neighbour may be asked again.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Requests that one neighbour may send: four a second at first, and sixteen pages for a thousand members.

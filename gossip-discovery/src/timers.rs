@@ -21,12 +21,14 @@ pub(crate) enum Deadline {
     Prove,
     /// A probe has waited long enough.
     Probe,
+    /// Questions for proofs of life are to be sent.
+    Questions,
     /// Late members, forgotten ones, and everything else that only ages.
     Sweep,
 }
 
 impl Deadline {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Beat,
         Self::Relay,
         Self::Sync,
@@ -35,6 +37,7 @@ impl Deadline {
         Self::RetryDead,
         Self::Prove,
         Self::Probe,
+        Self::Questions,
         Self::Sweep,
     ];
 
@@ -48,6 +51,7 @@ impl Deadline {
             Self::RetryDead => "dead member to be dialled",
             Self::Prove => "proof of life due",
             Self::Probe => "probe has waited",
+            Self::Questions => "questions to be sent",
             Self::Sweep => "late members to be looked for",
         }
     }

@@ -148,51 +148,96 @@ impl Member {
 /// Members by the short form of their fingerprint, whose order is that of the whole.
 #[derive(Debug, Default)]
 pub(crate) struct View {
-    members: BTreeMap<ShortId, Member>,
+    /// Boxed, so that the many look-ups of few fields walk a small tree.
+    members: BTreeMap<ShortId, Box<Member>>,
+    all: Count,
+    /// The same by organisation; none without members.
+    orgs: BTreeMap<OrgId, Count>,
+}
+
+/// How many members there are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    members: usize,
     live: usize,
+    dead: usize,
+}
+
+impl Count {
+    fn add(&mut self, status: Status) {
+        self.members += 1;
+        self.live += usize::from(status.is_live());
+        self.dead += usize::from(status.is_dead());
+    }
+
+    fn sub(&mut self, status: Status) {
+        self.members -= 1;
+        self.live -= usize::from(status.is_live());
+        self.dead -= usize::from(status.is_dead());
+    }
 }
 
 impl View {
     pub(crate) fn get(&self, short: &ShortId) -> Option<&Member> {
-        self.members.get(short)
+        self.members.get(short).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, short: &ShortId) -> Option<&mut Member> {
-        self.members.get_mut(short)
+        self.members.get_mut(short).map(Box::as_mut)
     }
 
     /// The member with this whole fingerprint.
     pub(crate) fn find(&self, pki_id: &PkiId) -> Option<&Member> {
-        self.members.get(&ShortId::of(pki_id)).filter(|member| member.pki_id() == *pki_id)
+        self.get(&ShortId::of(pki_id)).filter(|member| member.pki_id() == *pki_id)
     }
 
     pub(crate) fn find_mut(&mut self, pki_id: &PkiId) -> Option<&mut Member> {
-        self.members.get_mut(&ShortId::of(pki_id)).filter(|member| member.pki_id() == *pki_id)
+        self.get_mut(&ShortId::of(pki_id)).filter(|member| member.pki_id() == *pki_id)
     }
 
     pub(crate) fn insert(&mut self, member: Member) {
-        self.live += usize::from(member.status.is_live());
-        let before = self.members.insert(ShortId::of(&member.record.pki_id), member);
-        self.live -= usize::from(before.is_some_and(|member| member.status.is_live()));
+        let (status, org) = (member.status, member.org.clone());
+        let before = self.members.insert(ShortId::of(&member.record.pki_id), Box::new(member));
+        self.count(&org, None, Some(status));
+        if let Some(before) = before {
+            self.count(&before.org, Some(before.status), None);
+        }
     }
 
     pub(crate) fn remove(&mut self, short: &ShortId) -> Option<Member> {
-        let member = self.members.remove(short)?;
-        self.live -= usize::from(member.status.is_live());
+        let member = *self.members.remove(short)?;
+        self.count(&member.org, Some(member.status), None);
         Some(member)
     }
 
     /// Changes a member's status; nothing if there is no such member.
     pub(crate) fn set_status(&mut self, short: &ShortId, status: Status) -> Option<&mut Member> {
         let member = self.members.get_mut(short)?;
-        self.live += usize::from(status.is_live());
-        self.live -= usize::from(member.status.is_live());
-        member.status = status;
-        Some(member)
+        let before = std::mem::replace(&mut member.status, status);
+        if before != status {
+            let org = member.org.clone();
+            self.count(&org, Some(before), Some(status));
+        }
+        self.get_mut(short)
+    }
+
+    fn count(&mut self, org: &OrgId, before: Option<Status>, after: Option<Status>) {
+        let of_org = self.orgs.entry(org.clone()).or_default();
+        for count in [&mut self.all, of_org] {
+            if let Some(after) = after {
+                count.add(after);
+            }
+            if let Some(before) = before {
+                count.sub(before);
+            }
+        }
+        if of_org.members == 0 {
+            self.orgs.remove(org);
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ShortId, &Member)> {
-        self.members.iter()
+        self.members.iter().map(|(short, member)| (short, member.as_ref()))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -201,18 +246,18 @@ impl View {
 
     /// How many are alive or suspect.
     pub(crate) const fn live(&self) -> usize {
-        self.live
+        self.all.live
     }
 
     pub(crate) fn live_of(&self, org: &OrgId) -> usize {
-        self.members.values().filter(|m| m.status.is_live() && m.org == *org).count()
+        self.orgs.get(org).map_or(0, |count| count.live)
     }
 
-    pub(crate) fn dead(&self) -> usize {
-        self.members.values().filter(|member| member.status.is_dead()).count()
+    pub(crate) const fn dead(&self) -> usize {
+        self.all.dead
     }
 
     pub(crate) fn of_org(&self, org: &OrgId) -> usize {
-        self.members.values().filter(|member| member.org == *org).count()
+        self.orgs.get(org).map_or(0, |count| count.members)
     }
 }

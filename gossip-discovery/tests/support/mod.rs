@@ -35,7 +35,7 @@ pub(crate) struct Membership {
 /// What the host keeps for one peer.
 pub(crate) struct Seat {
     pub(crate) crypto: Arc<CheapCrypto>,
-    pub(crate) identities: IdentityMap,
+    pub(crate) identities: Arc<IdentityMap>,
     pub(crate) org: OrgId,
     pub(crate) events: Vec<(Mono, MembershipEvent)>,
 }
@@ -303,8 +303,14 @@ impl Net {
         let crypto = Arc::new(self.authority.crypto(identity.clone()));
         let now = self.cluster.now();
         let config = IdentityMapConfig::default().checked().unwrap();
-        let identities =
-            IdentityMap::new(config, &identity, crypto.as_ref(), crypto.as_ref(), now).unwrap();
+        // One map for all, so that a thousand peers validate a thousand identities, not a million.
+        let identities = match self.cluster.host().peers.first() {
+            Some(seat) => Arc::clone(&seat.identities),
+            None => Arc::new(
+                IdentityMap::new(config, &identity, crypto.as_ref(), crypto.as_ref(), now).unwrap(),
+            ),
+        };
+        identities.put(&identity, crypto.as_ref(), crypto.as_ref(), now).unwrap();
         let pki_id = crypto.pki_id_of_cert(&identity).unwrap();
         let me = Me {
             pki_id,
