@@ -6,8 +6,9 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use gossip_api::Envelope;
 use gossip_api::message::Message;
-use gossip_comm::{Comm, Event};
+use gossip_comm::{Comm, Command, Event, RequestId, ResponseOutcome};
 use support::{TestPeer, World, control, data, eventually, is_control, number_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -63,6 +64,49 @@ async fn talk(from: &TestPeer, to: &TestPeer) {
 
 const COUNT: u64 = 40;
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn questions_asked_while_dials_cross_are_answered() {
+    for round in 0..20 {
+        let world = World::new();
+        let (a, b) = (world.peer(1), world.peer(2));
+        tokio::join!(converse(&a, &b, round), converse(&b, &a, round));
+        tokio::join!(a.comm.stop(), b.comm.stop());
+    }
+}
+
+/// Asks without being connected, answers what is asked, until both have their answers.
+async fn converse(from: &TestPeer, to: &TestPeer, round: u64) {
+    let id = RequestId(round);
+    let envelope = Envelope::unsigned(&control(round));
+    from.comm.command(Command::Request { to: to.remote(), id, envelope, patience: support::SOON });
+    let (mut answered, mut parts, mut ended, mut farewell) = (false, 0, false, false);
+    while !answered || !ended {
+        match from.next().await {
+            Event::Request { id, .. } => {
+                for number in 0..10 {
+                    let envelope = Envelope::unsigned(&data(number, 20_000));
+                    from.comm.command(Command::Respond { to: id, envelope });
+                }
+                from.comm.command(Command::EndResponse { to: id });
+                answered = true;
+            }
+            Event::Response { .. } => parts += 1,
+            Event::ResponseEnd { outcome, .. } => {
+                assert_eq!((outcome, parts), (ResponseOutcome::Complete, 10), "round {round}");
+                ended = true;
+            }
+            Event::Connected(_) => {}
+            Event::Received { .. } => farewell = true,
+            other => unreachable!("round {round}: {other:?}"),
+        }
+    }
+    // Until the other side has read its answer to the end, the connection must stand.
+    from.send(to, &control(round));
+    if !farewell {
+        from.received().await;
+    }
+}
+
 #[tokio::test]
 async fn one_side_dialling_two_endpoints_of_a_peer_keeps_one() {
     let world = World::new();
@@ -71,7 +115,7 @@ async fn one_side_dialling_two_endpoints_of_a_peer_keeps_one() {
     let aliases = ["127.0.0.1", "localhost"];
     for alias in aliases {
         let endpoint = gossip_api::Endpoint::new(&format!("{alias}:{port}")).expect("short");
-        a.comm.command(gossip_comm::Command::Dial { endpoint, expect: None });
+        a.comm.command(Command::Dial { endpoint, expect: None });
     }
     let mut dialled = 0;
     let mut answers = 0;
