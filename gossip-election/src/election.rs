@@ -226,11 +226,9 @@ impl Election {
             self.phase = Phase::Following { not_before: now.after(patience) };
             return actions;
         }
-        let term = self.terms.take_over(now);
-        self.persisted = term;
+        self.terms.take_over(now);
         self.watch.give_time(now);
-        let mut actions = vec![Action::Persist { term }];
-        actions.extend(self.declare(now));
+        let mut actions = self.declare(now);
         actions.extend(self.lead(now, "elected: no better candidate is alive"));
         actions
     }

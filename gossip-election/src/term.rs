@@ -28,7 +28,7 @@ impl Terms {
 
     /// Whether a stated term is possible: it rises by one per take-over, and a take-over needs a lease.
     pub(crate) fn accepts(&self, now: Mono, term: u64, lease: Duration) -> bool {
-        let Some(own) = self.own else { return true };
+        let Some(own) = self.own else { return term < FIRST_TERM_MAX };
         let leases = now.since(self.changed_at).as_nanos() / lease.as_nanos().max(1);
         let leases = u64::try_from(leases).unwrap_or(u64::MAX);
         term <= own.saturating_add(1).saturating_add(leases)
@@ -58,11 +58,10 @@ impl Terms {
         self.raise(now, median.unwrap_or_default());
     }
 
-    /// The term of a new take-over.
-    pub(crate) fn take_over(&mut self, now: Mono) -> u64 {
+    /// A take-over begins a new term.
+    pub(crate) fn take_over(&mut self, now: Mono) {
         self.settle(now);
         self.raise(now, self.own().saturating_add(1));
-        self.own()
     }
 
     fn raise(&mut self, now: Mono, term: u64) {
@@ -72,3 +71,6 @@ impl Terms {
         }
     }
 }
+
+/// What a peer without a term believes at most: at a take-over a second it lasts nine million years.
+const FIRST_TERM_MAX: u64 = 1 << 48;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gossip_api::{
-    Block, BlockError, ChannelId, Height, Machine, Mono, Now, PkiId, RemotePeer, SeqNum, Wall,
+    Block, BlockError, BlockHash, ChannelId, Height, Machine, Mono, Now, PkiId, RemotePeer, SeqNum,
+    Wall,
 };
 use gossip_state::{
     Action, BlockOrigin, DropReason, Input, RequestOutcome, StateConfig, StateTransfer,
@@ -64,6 +65,8 @@ pub struct Host {
     pub commits: bool,
     /// Numbers given to the ledger, in order.
     pub ledger: Vec<SeqNum>,
+    /// Header hash of the last of them.
+    pub last_hash: Option<BlockHash>,
     /// Every action that the host did not answer itself.
     pub actions: Vec<Action>,
     /// Blocks that do not verify.
@@ -86,6 +89,7 @@ impl Host {
             verifies: true,
             commits: true,
             ledger: Vec::new(),
+            last_hash: None,
             actions: Vec::new(),
             forged: Vec::new(),
         };
@@ -121,7 +125,12 @@ impl Host {
     }
 
     pub fn commit(&mut self, blocks: &[Block]) {
-        self.ledger.extend(blocks.iter().map(|block| block.number));
+        for block in blocks {
+            let links = |hash: BlockHash| block.previous_hash.as_ref() == hash.as_bytes();
+            assert!(self.last_hash.is_none_or(links), "block {} does not link", block.number);
+            self.ledger.push(block.number);
+            self.last_hash = Some(block.header().hash());
+        }
         let height = blocks.last().unwrap().number.height();
         self.tell(Input::Committed { height });
     }
