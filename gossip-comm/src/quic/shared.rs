@@ -98,7 +98,8 @@ impl Shared {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a newcomer may try: fewer connections than allowed, and the layer above keeps up with their comings and goings.
+    /// Whether a newcomer may try: fewer connections than allowed, and the layer above keeps up with
+    /// their comings and goings.
     pub(super) fn has_room(&self) -> bool {
         let max = self.config.connections_max;
         self.table().links < max && self.inbox.len() < EVENTS_MAX

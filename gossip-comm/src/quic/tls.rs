@@ -44,33 +44,13 @@ impl TlsSet {
         token_key: &Secrets,
     ) -> Result<Self, CommError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let own = certified_key(material, &provider)?;
+        let own = certified_key(material)?;
         let own_leaf = leaf_hash(own.end_entity_cert().map_err(tls_error)?);
         let verifier = Arc::new(PeerVerifier::new(&material.roots, &provider)?);
         let resolver = Arc::new(SingleCertAndKey::from(own));
+        let server = server_crypto(&provider, &verifier, &resolver)?;
+        let client = client_crypto(&provider, &verifier, &resolver)?;
 
-        let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&version::TLS13])
-            .map_err(tls_error)?
-            .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)
-            .with_cert_resolver(Arc::clone(&resolver) as Arc<_>);
-        server.alpn_protocols = vec![ALPN.to_vec()];
-        server.send_tls13_tickets = 0;
-        server.max_early_data_size = 0;
-        server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-
-        let mut client = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS13])
-            .map_err(tls_error)?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(resolver);
-        client.alpn_protocols = vec![ALPN.to_vec()];
-        client.resumption = rustls::client::Resumption::disabled();
-        client.enable_early_data = false;
-
-        let server = QuicServerConfig::try_from(server).map_err(|e| tls_text(&e))?;
-        let client = QuicClientConfig::try_from(client).map_err(|e| tls_text(&e))?;
         let transport = Arc::new(transport(config));
         let mut server = quinn::ServerConfig::new(Arc::new(server), token_key.token_key());
         server
@@ -85,24 +65,53 @@ impl TlsSet {
     }
 }
 
+/// No ticket: a resumed session would skip looking at the certificate.
+fn server_crypto(
+    provider: &Arc<CryptoProvider>,
+    verifier: &Arc<PeerVerifier>,
+    own: &Arc<SingleCertAndKey>,
+) -> Result<QuicServerConfig, CommError> {
+    let mut server = rustls::ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&version::TLS13])
+        .map_err(tls_error)?
+        .with_client_cert_verifier(Arc::clone(verifier) as Arc<dyn ClientCertVerifier>)
+        .with_cert_resolver(Arc::clone(own) as Arc<_>);
+    server.alpn_protocols = vec![ALPN.to_vec()];
+    server.send_tls13_tickets = 0;
+    server.max_early_data_size = 0;
+    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    QuicServerConfig::try_from(server).map_err(|error| tls_text(&error))
+}
+
+fn client_crypto(
+    provider: &Arc<CryptoProvider>,
+    verifier: &Arc<PeerVerifier>,
+    own: &Arc<SingleCertAndKey>,
+) -> Result<QuicClientConfig, CommError> {
+    let mut client = rustls::ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&version::TLS13])
+        .map_err(tls_error)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(verifier) as Arc<dyn ServerCertVerifier>)
+        .with_client_cert_resolver(Arc::clone(own) as Arc<_>);
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.resumption = rustls::client::Resumption::disabled();
+    client.enable_early_data = false;
+    QuicClientConfig::try_from(client).map_err(|error| tls_text(&error))
+}
+
 /// What a peer's TLS certificate is known by in hellos.
 pub(super) fn leaf_hash(certificate: &CertificateDer<'_>) -> [u8; 32] {
     Sha256::digest(certificate.as_ref()).into()
 }
 
-fn certified_key(
-    material: &TlsMaterial,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, CommError> {
+fn certified_key(material: &TlsMaterial) -> Result<CertifiedKey, CommError> {
     let key = PrivateKeyDer::try_from(material.key.expose())
         .map_err(|reason| CommError::Tls(format!("private key: {reason}")))?;
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(tls_error)?;
     let chain = material.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
     let own = CertifiedKey::new(chain, key);
     own.keys_match().map_err(tls_error)?;
-    if provider.signature_verification_algorithms.all.is_empty() {
-        return Err(CommError::Tls("no signature algorithms".into()));
-    }
     Ok(own)
 }
 
