@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gossip_api::message::{CloseReason, Role};
 use gossip_api::{Epoch, Mono};
-use gossip_comm::{Comm, Command, Event, wall};
+use gossip_comm::{Comm, Command, DisconnectCause, Event, wall};
 use quinn::{Connection, Endpoint};
 use support::raw::{self, RawTls};
 use support::{Authority, TestPeer, World, control, eventually, number_of};
@@ -294,15 +294,25 @@ async fn streams_that_are_opened_and_left_cost_their_owner_alone() {
 }
 
 #[tokio::test]
-async fn a_peer_expelled_by_the_host_is_cut_off() {
+async fn an_identity_revoked_while_connected() {
     let world = World::new();
-    let (a, b) = (world.peer(1), world.peer(2));
-    a.dial(&b);
-    a.connected(&b).await;
+    let (a, c) = (world.peer(1), world.peer(3));
+    let bad = world.person(2);
+    let b = TestPeer::start(bad.clone(), world.config(), Epoch::new(1));
+    for peer in [&b, &c] {
+        a.dial(peer);
+        a.connected(peer).await;
+    }
+    world.revoke(&bad);
     a.comm.recheck();
-    a.comm.command(Command::Dial { endpoint: b.endpoint(), expect: None });
-    a.connected(&b).await;
-    assert_eq!(a.metric("gossip_comm_connections"), 1.0, "valid identities stay");
+    let cause = a.until(|event| match event {
+        Event::Disconnected { peer, cause } => Some((peer, cause)),
+        _ => None,
+    });
+    assert_eq!(cause.await, (bad.id, DisconnectCause::Local(CloseReason::Expelled)));
+    assert_eq!(a.metric("gossip_comm_connections"), 1.0, "the other one stays");
+    a.dial(&b);
+    a.until(|event| matches!(event, Event::DialFailed { .. }).then_some(())).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses the part it needs")]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,6 +58,7 @@ pub(crate) struct World {
     pub(crate) tls: Authority,
     msp: SigningKey,
     pub(crate) network: NetworkId,
+    revoked: Arc<Mutex<Vec<PeerIdentity>>>,
 }
 
 /// An identity with its key.
@@ -67,6 +68,7 @@ pub(crate) struct Person {
     pub(crate) id: PkiId,
     key: SigningKey,
     msp: VerifyingKey,
+    revoked: Arc<Mutex<Vec<PeerIdentity>>>,
 }
 
 impl World {
@@ -75,6 +77,7 @@ impl World {
             tls: Authority::new(),
             msp: SigningKey::from_bytes(&[7; 32]),
             network: NetworkId::new("test").expect("short"),
+            revoked: Arc::default(),
         }
     }
 
@@ -93,7 +96,13 @@ impl World {
         bytes.extend(signature);
         let id = PkiId::from_bytes(Sha256::digest(&bytes).into());
         let identity = PeerIdentity::new(bytes).expect("short");
-        Person { identity, id, key, msp: self.msp.verifying_key() }
+        let revoked = Arc::clone(&self.revoked);
+        Person { identity, id, key, msp: self.msp.verifying_key(), revoked }
+    }
+
+    /// From here on nobody's host accepts this person.
+    pub(crate) fn revoke(&self, person: &Person) {
+        self.revoked.lock().expect("no panic holds it").push(person.identity.clone());
     }
 
     pub(crate) fn config(&self) -> CommConfig {
@@ -153,6 +162,9 @@ impl MessageCryptoService for Person {
 
     fn validate_identity(&self, identity: &PeerIdentity) -> Result<(), CryptoError> {
         parse(identity)?;
+        if self.revoked.lock().expect("no panic holds it").contains(identity) {
+            return Err(CryptoError::InvalidIdentity("revoked".into()));
+        }
         let bytes = identity.as_bytes();
         let (signed, signature) = bytes.split_at(IDENTITY_LEN - 64);
         check(&self.msp, signature, signed)
