@@ -35,6 +35,7 @@ mod catchup;
 mod commit;
 mod config;
 mod conflict;
+mod intake;
 pub mod invariants;
 mod metrics;
 mod payloads;
