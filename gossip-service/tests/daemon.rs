@@ -248,7 +248,7 @@ fn what_is_wrong_with_a_configuration_is_one_sentence_and_code_2() {
     };
     for (from, to, word) in [
         ("orgLeader", "orgLeder", "peer.gossip.orgLeder"),
-        ("address: 127.0.0.1", "address: nowhere", "address"),
+        ("listenAddress: 127.0.0.1", "listenAddress: nowhere", "peer.listenAddress"),
         ("tls/server.key", "tls/nosuch.key", "nosuch.key"),
         ("localMspId: Org1MSP", "localMspId: ''", "peer.localMspId"),
     ] {

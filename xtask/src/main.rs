@@ -45,12 +45,21 @@ enum Task {
     /// Simulate whole peers on virtual time
     #[command(subcommand)]
     Sim(Simulation),
+    /// Measure, beside what others offer
+    #[command(subcommand)]
+    Bench(Benchmark),
 }
 
 #[derive(Subcommand)]
 enum Simulation {
     /// How a block reaches everybody
     Spread(lab::spread::Args),
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// What verification costs, beside the fastest libraries
+    Crypto(lab::crypto::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +71,7 @@ fn main() -> ExitCode {
         Task::Parity(args) => parity::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Sim(simulation) => simulate(&simulation),
+        Task::Bench(benchmark) => measure(&benchmark),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,5 +91,17 @@ fn simulate(simulation: &Simulation) -> anyhow::Result<()> {
 
 #[cfg(not(feature = "lab"))]
 fn simulate(_: &Simulation) -> anyhow::Result<()> {
+    lab::again_in_release()
+}
+
+#[cfg(feature = "lab")]
+fn measure(benchmark: &Benchmark) -> anyhow::Result<()> {
+    match benchmark {
+        Benchmark::Crypto(args) => lab::crypto::run(args),
+    }
+}
+
+#[cfg(not(feature = "lab"))]
+fn measure(_: &Benchmark) -> anyhow::Result<()> {
     lab::again_in_release()
 }

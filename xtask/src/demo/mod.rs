@@ -1,9 +1,9 @@
 //! `cargo xtask demo`: real blocks cross a real network, on one machine, in about a minute.
 //!
-//! Five peers of two organisations run as processes of their own, with identities and blocks of a
+//! Six peers of two organisations run as processes of their own, with identities and blocks of a
 //! genuine Fabric network. One peer of each organisation reads the blocks from a directory, the
-//! others get them by gossip. One is killed half way and comes back, one starts late. In the end
-//! every ledger is compared with the recorded blocks.
+//! others get them by gossip. One is killed half way and comes back, one starts late, and one is revoked by
+//! block 36 and gets nothing that follows it. In the end every ledger is compared with the recorded blocks.
 
 mod feed;
 mod interrupt;
@@ -176,4 +176,5 @@ const CAST: [(u8, u8, Part); 5] = [
     (2, 1, Part::Late),
     (0, 2, Part::Leader),
     (1, 2, Part::Follower),
+    (2, 2, Part::Revoked),
 ];

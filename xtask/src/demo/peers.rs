@@ -36,6 +36,8 @@ pub(crate) enum Part {
     Victim,
     /// Starts late.
     Late,
+    /// Loses its right to the channel by a block of the channel itself.
+    Revoked,
 }
 
 impl Peer {

@@ -57,7 +57,8 @@ impl Run<'_> {
         self.show();
         self.stop()?;
         let count = |part| self.peers.iter().filter(|peer| peer.part == part).count();
-        Ok(Events { killed: count(Part::Victim), late: count(Part::Late), took: started.elapsed() })
+        let (killed, late) = (count(Part::Victim), count(Part::Late));
+        Ok(Events { killed, late, took: started.elapsed() })
     }
 
     /// Starts all peers but the late one and waits until they answer.
@@ -129,7 +130,8 @@ impl Run<'_> {
     }
 
     fn laggards(&self) -> Vec<&Peer> {
-        self.peers.iter().filter(|peer| peer.height() < self.goal()).collect()
+        let lags = |peer: &&Peer| peer.part != Part::Revoked && peer.height() < self.goal();
+        self.peers.iter().filter(lags).collect()
     }
 
     fn ensure_in_time(&self, deadline: Instant) -> Result<()> {

@@ -87,7 +87,7 @@ fn state(peer: &Peer) -> &str {
     let down = match peer.part {
         Part::Late => "not started yet",
         Part::Victim => "killed",
-        Part::Leader | Part::Follower => "down",
+        Part::Leader | Part::Follower | Part::Revoked => "down",
     };
     match (&peer.channel, peer.runs()) {
         (_, false) => down,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::peers::{Peer, undisturbed, wait_until};
+use super::peers::{Part, Peer, undisturbed, wait_until};
 use super::status::Ways;
 
 /// What `gossip-peer ledger check` finds.
@@ -25,6 +25,11 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    /// Whether the ledger is sound as far as it goes, and ends with the revoking block or before.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.chain_ok && self.identical && self.height <= REVOKED_HEIGHT_MAX
+    }
+
     /// Whether nothing is wrong with the ledger.
     pub(crate) fn is_good(&self) -> bool {
         self.chain_ok && self.identical && self.complete
@@ -38,8 +43,10 @@ pub(crate) struct Summary {
     peers: usize,
     /// Blocks in each ledger, the genesis block included.
     blocks: usize,
-    /// Whether every ledger equals the source and lacks nothing.
+    /// Whether every ledger but the revoked ones equals the source and lacks nothing, and these end in time.
     pub(crate) identical: bool,
+    /// Peers that were revoked and whose ledgers end with the block that did it, or before.
+    revoked: usize,
     killed: usize,
     late: usize,
     by_push: u64,
@@ -51,10 +58,10 @@ pub(crate) struct Summary {
 impl Summary {
     /// The verdict for people.
     pub(crate) fn sentence(&self) -> String {
-        let Self { peers, blocks, killed, late, seconds, .. } = self;
+        let Self { peers, blocks, killed, late, revoked, seconds, .. } = self;
         let verdict = if self.identical { "every ledger is" } else { "NOT every ledger is" };
         format!(
-            "{verdict} identical and complete: {peers} peers, {blocks} blocks, {killed} killed, {late} late, {seconds} s"
+            "{verdict} identical and complete: {peers} peers, {blocks} blocks, {killed} killed, {late} late, {revoked} revoked and cut off, {seconds} s"
         )
     }
 }
@@ -104,12 +111,22 @@ pub(crate) fn summary(peers: &[Peer], checks: &[Check], blocks: usize, events: &
     }
     let mut orgs: Vec<u8> = peers.iter().map(|peer| peer.place.org).collect();
     orgs.dedup();
-    let whole = |check: &Check| check.is_good() && usize::try_from(check.height) == Ok(blocks);
+    let is_right = |(peer, check): (&Peer, &Check)| match peer.part {
+        Part::Revoked => check.is_cut_off(),
+        Part::Leader | Part::Follower | Part::Victim | Part::Late => {
+            check.is_good() && usize::try_from(check.height) == Ok(blocks)
+        }
+    };
+    let revoked = peers
+        .iter()
+        .zip(checks)
+        .filter(|(peer, check)| peer.part == Part::Revoked && check.is_cut_off());
     Summary {
         orgs: orgs.len(),
         peers: peers.len(),
         blocks,
-        identical: checks.len() == peers.len() && checks.iter().all(whole),
+        identical: checks.len() == peers.len() && peers.iter().zip(checks).all(is_right),
+        revoked: revoked.count(),
         killed: events.killed,
         late: events.late,
         by_push: ways.by_push,
@@ -121,13 +138,15 @@ pub(crate) fn summary(peers: &[Peer], checks: &[Check], blocks: usize, events: &
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Block 36 of the recorded channel revokes peer2 of org2; whoever has committed it sends it nothing more.
+const REVOKED_HEIGHT_MAX: u64 = 37;
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
     use super::*;
     use crate::demo::layout::Place;
-    use crate::demo::peers::Part;
 
     fn peers() -> Vec<Peer> {
         let peer = |org| {
@@ -164,11 +183,26 @@ mod tests {
     }
 
     #[test]
+    fn a_revoked_ledger_may_end_early_and_must_not_end_late() {
+        let events = Events { killed: 1, late: 1, took: Duration::ZERO };
+        let mut network = peers();
+        network[2].part = Part::Revoked;
+        let verdict = |height, identical| {
+            let last = Check { height, chain_ok: true, identical, complete: false };
+            let summary = summary(&network, &[GOOD, GOOD, last], 55, &events);
+            (summary.identical, summary.revoked)
+        };
+        assert_eq!(verdict(37, true), (true, 1));
+        assert_eq!(verdict(38, true), (false, 0));
+        assert_eq!(verdict(30, false), (false, 0));
+    }
+
+    #[test]
     fn the_summary_is_one_line_of_json() {
         let events = Events { killed: 1, late: 1, took: Duration::from_millis(12_345) };
         let line =
             serde_json::to_string(&summary(&peers(), &[GOOD, GOOD, GOOD], 55, &events)).unwrap();
-        let expect = r#"{"orgs":2,"peers":3,"blocks":55,"identical":true,"killed":1,"late":1,"by_push":0,"by_pull":0,"by_catch_up":0,"seconds":12.3}"#;
+        let expect = r#"{"orgs":2,"peers":3,"blocks":55,"identical":true,"revoked":0,"killed":1,"late":1,"by_push":0,"by_pull":0,"by_catch_up":0,"seconds":12.3}"#;
         assert_eq!(line, expect);
     }
 }

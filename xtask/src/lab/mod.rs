@@ -13,6 +13,7 @@
 //! { lab::again_in_release() }
 //! ```
 
+pub(crate) mod crypto;
 pub(crate) mod spread;
 /// Whole peers in the simulated network; `gossip-service` tests itself with the same.
 #[cfg(feature = "lab")]

@@ -50,7 +50,7 @@ fn a_fabric_file_is_read_and_what_is_not_ours_is_named() {
     assert_eq!(config.msp_dir, Path::new("/etc/gossip/msp"));
     assert_eq!(config.leadership, Leadership::Named(true));
     assert!(config.external_endpoint.is_none());
-    assert_eq!(config.notices.foreign, ["peer.BCCSP", "ledger"]);
+    assert_eq!(config.notices.foreign, ["ledger", "peer.BCCSP"]);
 }
 
 #[test]
