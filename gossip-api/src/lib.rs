@@ -35,6 +35,7 @@ mod member;
 pub mod message;
 mod security;
 mod select;
+mod store;
 mod verify;
 
 pub use bounded::{Blob, Bounded, TooLong};
@@ -54,4 +55,5 @@ pub use member::{NetworkMember, RemotePeer};
 pub use message::{Envelope, Message, MessageHeader, SignedMessage, Tag};
 pub use security::SecurityAdvisor;
 pub use select::select_peers;
+pub use store::{Added, Evict, Left, MessageStore, Refusal, Storable, StoreConfig};
 pub use verify::{Admit, Verified};

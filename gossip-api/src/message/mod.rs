@@ -20,6 +20,7 @@ mod envelope;
 mod hello;
 mod membership;
 mod pull;
+mod replace;
 mod state;
 mod tag;
 
@@ -30,6 +31,7 @@ pub use membership::{
     ProofOfLife, Record, Secret, ShortId, chain_step,
 };
 pub use pull::{ItemId, PullDigest, PullHello, PullKind, PullRequest, PullUpdate};
+pub use replace::{Circumstances, Lane, Relation, Slot};
 pub use state::{
     DataMessage, LeadershipKind, LeadershipMessage, StateInfo, StateInfoPullRequest, StateRequest,
     StateResponse,

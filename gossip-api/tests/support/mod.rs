@@ -1,5 +1,15 @@
 //! A host that believes whoever knows the word: enough to walk through every door.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part"
+)]
+
+mod samples;
+
+pub use samples::*;
 
 use bytes::Bytes;
 use gossip_api::{

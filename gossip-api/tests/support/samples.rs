@@ -1,0 +1,141 @@
+//! One message of every kind, the same in every run.
+
+use bytes::Bytes;
+use gossip_api::message::{
+    Ask, Beat, Beats, DataMessage, ItemId, Known, LeadershipKind, LeadershipMessage, MemberEntry,
+    MembershipRequest, MembershipResponse, Probe, ProofOfLife, PullDigest, PullHello, PullKind,
+    PullRequest, PullUpdate, Record, SealedRecord, Secret, ShortId, StateInfo,
+    StateInfoPullRequest, StateRequest, StateResponse,
+};
+use gossip_api::{
+    Blob, Block, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height, Message, Nonce,
+    PeerIdentity, PkiId, SeqNum,
+};
+
+pub fn peer() -> PkiId {
+    PkiId::from_bytes([0x11; 32])
+}
+
+pub fn trade() -> ChannelId {
+    ChannelId::new("trade").unwrap()
+}
+
+pub fn tag() -> ChannelTag {
+    ChannelTag::from_bytes([0x66; 32])
+}
+
+/// Stands for a signature: 64 bytes, which is the form of Ed25519.
+pub fn sealed(message: &Message) -> Envelope {
+    Envelope::unsigned(message).with_signature(Bytes::from(vec![0x5a; 64])).unwrap()
+}
+
+pub fn block() -> Block {
+    Block {
+        number: SeqNum::new(7),
+        previous_hash: Bytes::from(vec![0x71; 32]),
+        data_hash: Bytes::from(vec![0x72; 32]),
+        data: Bytes::from_static(b"data of the block"),
+        metadata: Bytes::from_static(b"metadata"),
+    }
+}
+
+pub fn record() -> Record {
+    Record {
+        pki_id: peer(),
+        epoch: Epoch::new(3),
+        version: 1,
+        endpoint: Some(Endpoint::new("peer0.org1:7051").unwrap()),
+        secret: [0x22; 32],
+        metadata: Blob::new(vec![1, 2, 3]).unwrap(),
+        first_beat: 16,
+        chain_len: 512,
+        chain_end: [0x33; 32],
+    }
+}
+
+pub fn beat() -> Beat {
+    let member = ShortId::of(&peer());
+    Beat { member, epoch: Epoch::new(3), sequence: 17, preimage: [0x44; 32] }
+}
+
+pub fn entry() -> MemberEntry {
+    let internal_endpoint = Endpoint::new("10.0.0.1:7051").unwrap();
+    MemberEntry {
+        identity: PeerIdentity::new(b"identity of the peer".to_vec()).unwrap(),
+        record: SealedRecord::from_envelope(&sealed(&Message::Record(record()))).unwrap(),
+        secret: Some(Secret { internal_endpoint, salt: [0x55; 32] }),
+        beat: Some(beat()),
+    }
+}
+
+pub fn state_info() -> StateInfo {
+    StateInfo {
+        tag: tag(),
+        pki_id: peer(),
+        epoch: Epoch::new(3),
+        sequence: 2,
+        height: Height::new(8),
+        left_channel: false,
+    }
+}
+
+/// One of every kind, in the order of their numbers.
+pub fn samples() -> Vec<Message> {
+    let mut all = [membership(), pulls(), transfer()].concat();
+    all.sort_by_key(Message::kind);
+    all
+}
+
+fn membership() -> Vec<Message> {
+    let nonce = Nonce::new(11);
+    let (member, epoch) = (ShortId::of(&peer()), Epoch::new(3));
+    let known = Bounded::new(vec![Known { member, epoch, version: 1, sequence: 18 }]).unwrap();
+    let beats = Bounded::new(vec![beat()]).unwrap();
+    let alive = Bounded::new(vec![entry()]).unwrap();
+    let asks = Bounded::new(vec![Ask { target: member, nonce, hops: 1 }]).unwrap();
+    let nonces = Bounded::new(vec![nonce, Nonce::new(12)]).unwrap();
+    vec![
+        Message::Record(record()),
+        Message::Beats(Beats { beats: beats.clone() }),
+        Message::MembershipRequest(MembershipRequest { nonce, me: entry(), known }),
+        Message::MembershipResponse(MembershipResponse { nonce, alive, beats, more: true }),
+        Message::Probe(Probe { asks }),
+        Message::ProofOfLife(ProofOfLife { pki_id: peer(), epoch, sequence: 17, nonces }),
+    ]
+}
+
+fn pulls() -> Vec<Message> {
+    let (nonce, channel, kind) = (Nonce::new(11), trade(), PullKind::Block);
+    let items = vec![ItemId::block(SeqNum::new(7)), ItemId::block(SeqNum::new(8))];
+    let items = Bounded::new(items).unwrap();
+    vec![
+        Message::Hello(PullHello { nonce, channel: channel.clone(), kind }),
+        Message::Digest(PullDigest { nonce, channel: channel.clone(), kind, items: items.clone() }),
+        Message::Request(PullRequest { nonce, channel: channel.clone(), kind, items }),
+        Message::Update(PullUpdate { nonce, channel, block: block() }),
+    ]
+}
+
+fn transfer() -> Vec<Message> {
+    let (nonce, channel) = (Nonce::new(11), trade());
+    let (from, to) = (SeqNum::new(7), SeqNum::new(9));
+    vec![
+        Message::StateInfo(state_info()),
+        Message::Data(DataMessage { channel: channel.clone(), block: block() }),
+        Message::StateRequest(StateRequest {
+            nonce,
+            channel: channel.clone(),
+            from,
+            to,
+            bytes_max: 1 << 20,
+        }),
+        Message::StateResponse(StateResponse { nonce, channel: channel.clone(), block: block() }),
+        Message::StateInfoPullRequest(StateInfoPullRequest { tag: tag() }),
+        Message::Leadership(LeadershipMessage {
+            channel,
+            kind: LeadershipKind::Declare,
+            term: 4,
+            height: Height::new(8),
+        }),
+    ]
+}
