@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) org: Option<OrgId>,
     /// Which life of the peer said hello.
     pub(crate) epoch: Epoch,
+    /// Where we dialled it, unless somebody else has answered there since.
+    pub(crate) dialled: Option<Endpoint>,
     pub(crate) since: Mono,
     /// Our open question, and since when.
     pub(crate) asked: Option<(Nonce, Mono)>,
@@ -115,6 +117,9 @@ impl Discovery {
         let link = self.connections.links.entry(peer).or_insert_with(|| Link::new(now, epoch));
         link.org = org;
         link.epoch = epoch;
+        if let Some(endpoint) = &dialled {
+            link.dialled = Some(endpoint.clone());
+        }
         if !self.may_introduce(&peer) {
             self.out.push(Action::Disconnect { peer, reason: CloseReason::Done });
             return self.drop_link(now, &peer);
@@ -128,7 +133,7 @@ impl Discovery {
         self.timers.at_latest(Deadline::Connect, now);
         self.start_sweeping(now);
         if let Some(endpoint) = &dialled {
-            self.retire_predecessor(endpoint, &peer);
+            self.retire_predecessor(now, endpoint, &peer);
         }
         self.greet(now, peer, epoch, dialled.is_some());
     }
@@ -142,6 +147,7 @@ impl Discovery {
                     self.ask_soon(now, peer);
                 }
                 self.mark_alive(now, ShortId::of(&peer));
+                self.question_rivals(now, &peer);
             }
             Some(_) => self.ask_soon(now, peer),
             None if dialled => self.ask_soon(now, peer),
@@ -154,7 +160,18 @@ impl Discovery {
     /// identity on the same endpoint.
     // fabric: gossip/discovery/discovery_impl.go handleEvents
     // fabric-differs: found out by dialling, without the help of the identity layer.
-    fn retire_predecessor(&mut self, endpoint: &Endpoint, successor: &PkiId) {
+    fn retire_predecessor(&mut self, now: Mono, endpoint: &Endpoint, successor: &PkiId) {
+        let links = self.connections.links.iter_mut();
+        let mut replaced = Vec::new();
+        for (peer, link) in links.filter(|(peer, _)| *peer != successor) {
+            if link.dialled.as_ref() == Some(endpoint) {
+                link.dialled = None;
+                replaced.push(ShortId::of(peer));
+            }
+        }
+        for short in replaced {
+            self.question(now, short);
+        }
         let links = &self.connections.links;
         let members = self.view.iter();
         let gone: Vec<ShortId> = members
@@ -168,6 +185,32 @@ impl Discovery {
             .collect();
         for short in gone {
             self.forget(short);
+        }
+    }
+
+    /// Somebody who is connected claims an endpoint that live members claim, too. One of them is mistaken,
+    /// or gone: those who were there before are asked.
+    pub(crate) fn question_rivals(&mut self, now: Mono, peer: &PkiId) {
+        let Some(endpoint) = self.view.find(peer).and_then(|m| m.dial_endpoint().cloned()) else {
+            return;
+        };
+        let members = self.view.iter();
+        let rivals: Vec<ShortId> = members
+            .filter(|(_, member)| {
+                member.status == Status::Alive
+                    && member.pki_id() != *peer
+                    && member.dial_endpoint() == Some(&endpoint)
+            })
+            .map(|(short, _)| *short)
+            .collect();
+        for short in rivals {
+            self.question(now, short);
+        }
+    }
+
+    fn question(&mut self, now: Mono, short: ShortId) {
+        if self.view.get(&short).is_some_and(|member| member.status == Status::Alive) {
+            self.suspect(now, short);
         }
     }
 
@@ -413,6 +456,7 @@ impl Link {
         Self {
             org: None,
             epoch,
+            dialled: None,
             since: now,
             asked: None,
             last_ask: None,

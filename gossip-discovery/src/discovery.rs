@@ -340,7 +340,8 @@ impl Discovery {
             | Kind::Update
             | Kind::StateRequest
             | Kind::StateResponse
-            | _ => drop(DropReason::Misdelivered),
+            | Kind::StateInfoPullRequest
+            | Kind::Leadership => drop(DropReason::Misdelivered),
         }
     }
 
@@ -369,7 +370,8 @@ impl Discovery {
             | Message::Update(_)
             | Message::StateRequest(_)
             | Message::StateResponse(_)
-            | _ => self.refuse(from, DropReason::Misdelivered),
+            | Message::StateInfoPullRequest(_)
+            | Message::Leadership(_) => self.refuse(from, DropReason::Misdelivered),
         }
     }
 

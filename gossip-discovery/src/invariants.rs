@@ -43,15 +43,13 @@ fn nobody_is_told_of_itself(discovery: &Discovery) -> Result<(), String> {
     if known || discovery.connected(&own) { Err("we are in our own view".into()) } else { Ok(()) }
 }
 
-/// No two live members that we are connected to claim one internal endpoint.
+/// One peer answers at one endpoint: whoever answered last.
 fn endpoints_are_unique(discovery: &Discovery) -> Result<(), String> {
     let mut seen = BTreeSet::new();
-    for peer in discovery.connections.links.keys() {
-        let member = discovery.view.find(peer).filter(|member| member.status.is_live());
-        if let Some(secret) = member.and_then(|member| member.secret.as_ref())
-            && !seen.insert(&secret.internal_endpoint)
-        {
-            return Err(format!("two members are connected under {}", secret.internal_endpoint));
+    let dialled = discovery.connections.links.values().filter_map(|link| link.dialled.as_ref());
+    for endpoint in dialled {
+        if !seen.insert(endpoint) {
+            return Err(format!("two peers answered at {endpoint}"));
         }
     }
     Ok(())

@@ -50,8 +50,8 @@ pub(crate) struct Probes {
     routed: VecDeque<(Mono, Nonce)>,
     /// How many nonces wait for whose signature, ours and others'.
     awaited: BTreeMap<ShortId, u32>,
-    /// Nonces that wait for our signature, and who brought them.
-    unsigned: VecDeque<(Nonce, PkiId)>,
+    /// Nonces that wait for our signature, and since when, by who brought them.
+    unsigned: BTreeMap<PkiId, VecDeque<(Nonce, Mono)>>,
     /// Nonces that the host is signing.
     signing: BTreeMap<Nonce, (PkiId, Mono)>,
     last_proof: Option<Mono>,
@@ -72,7 +72,7 @@ impl Probes {
     }
 
     pub(crate) fn unsigned_len(&self) -> usize {
-        self.unsigned.len()
+        self.unsigned.values().map(VecDeque::len).sum()
     }
 
     /// Drops what aged.
@@ -326,10 +326,13 @@ impl Discovery {
         if !self.may_introduce(&from) {
             return Err(DropReason::Undisclosed);
         }
-        if self.probes.unsigned.len() >= UNSIGNED_MAX {
-            return Err(DropReason::TooMany);
+        let unsigned = self.probes.unsigned_len();
+        let waiting = self.probes.unsigned.entry(from).or_default();
+        // Whoever waited longest has given up first.
+        if unsigned >= UNSIGNED_MAX || waiting.len() >= UNSIGNED_PER_LINK {
+            waiting.pop_front().ok_or(DropReason::TooMany)?;
         }
-        self.probes.unsigned.push_back((nonce, from));
+        waiting.push_back((nonce, now));
         let due = self.probes.last_proof.map_or(now, |last| last.after(PROVE_EVERY).max(now));
         self.timers.at_latest(Deadline::Prove, due);
         Ok(())
@@ -362,10 +365,23 @@ impl Discovery {
         Ok(())
     }
 
-    /// Has the oldest nonces signed, as many as one signature covers.
+    /// Has nonces signed, as many as one signature covers: the newest of each neighbour in turn, so that
+    /// nobody's flood keeps another waiting, and nobody is answered who no longer listens.
     pub(crate) fn prove(&mut self, now: Mono) {
-        let count = self.probes.unsigned.len().min(NONCES_PER_PROOF);
-        let taken: Vec<(Nonce, PkiId)> = self.probes.unsigned.drain(..count).collect();
+        let mut taken: Vec<(Nonce, PkiId)> = Vec::new();
+        let unsigned = &mut self.probes.unsigned;
+        unsigned.retain(|_, waiting| {
+            waiting.retain(|(_, since)| now.since(*since) < UNSIGNED_KEPT);
+            !waiting.is_empty()
+        });
+        while taken.len() < NONCES_PER_PROOF && !unsigned.is_empty() {
+            unsigned.retain(|from, waiting| {
+                if taken.len() < NONCES_PER_PROOF {
+                    taken.extend(waiting.pop_back().map(|(nonce, _)| (nonce, *from)));
+                }
+                !waiting.is_empty()
+            });
+        }
         if taken.is_empty() {
             return;
         }
@@ -461,6 +477,10 @@ const NONCES_PER_PROOF: usize = 64;
 const PROVE_EVERY: Duration = Duration::from_millis(100);
 /// Nonces that may wait for our signature: what ten signatures cover, and half as much again.
 pub(crate) const UNSIGNED_MAX: usize = 1024;
+/// Of one neighbour.
+const UNSIGNED_PER_LINK: usize = 256;
+/// How long a nonce waits for our signature; nobody listens for longer.
+const UNSIGNED_KEPT: Duration = Duration::from_secs(1);
 /// Questions remembered that were passed on.
 pub(crate) const ROUTES_MAX: usize = 32_768;
 /// For how long: longer than anybody waits for the answer.

@@ -288,9 +288,10 @@ impl Discovery {
             return;
         }
         link.more = false;
-        let busy = self.exchange.paging.is_some_and(|(peer, at)| {
-            peer != from && now.since(at) < PAGING_STALLED
-        });
+        let busy = self
+            .exchange
+            .paging
+            .is_some_and(|(peer, at)| peer != from && now.since(at) < PAGING_STALLED);
         if !busy {
             self.exchange.paging = Some((from, now));
             self.ask(now, from);
@@ -320,7 +321,8 @@ impl Discovery {
             hasher.update(secret.salt);
             hasher.update(secret.internal_endpoint.as_str().as_bytes());
         }
-        if self.exchange.checks.insert(hasher.finalize().into(), now).is_some() {
+        let before = self.exchange.checks.insert(hasher.finalize().into(), now);
+        if before.is_some_and(|at| now.since(at) < CHECKS_KEPT) {
             return;
         }
         link.checking += 1;
@@ -469,6 +471,7 @@ impl Discovery {
     fn judge_link(&mut self, now: Mono, pki_id: PkiId, epoch: Epoch) {
         if self.connections.links.get(&pki_id).is_some_and(|link| link.epoch == epoch) {
             self.mark_alive(now, ShortId::of(&pki_id));
+            self.question_rivals(now, &pki_id);
         }
     }
 

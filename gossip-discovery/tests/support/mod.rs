@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+pub(crate) mod bench;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,12 @@ impl Membership {
         }
     }
 
-    pub(crate) fn checked(&self, peer: usize, now: Now, entry: MemberEntry) -> Option<CheckedMember> {
+    pub(crate) fn checked(
+        &self,
+        peer: usize,
+        now: Now,
+        entry: MemberEntry,
+    ) -> Option<CheckedMember> {
         let seat = &self.peers[peer];
         let (record, signed) = entry.record.open().ok()?;
         let crypto = seat.crypto.as_ref();
@@ -71,7 +78,8 @@ impl Membership {
             return None;
         }
         let message =
-            Verified::signed(signed, None, &seat.identities, &self.network, crypto, now.mono).ok()?;
+            Verified::signed(signed, None, &seat.identities, &self.network, crypto, now.mono)
+                .ok()?;
         let record = message.narrow(|message| match message {
             Message::Record(record) => Some(record),
             _ => None,
@@ -142,7 +150,8 @@ impl Host for Membership {
             }
             Action::RaiseEpoch { seen } => {
                 let raised = Epoch::new(seen.get() + 1);
-                let granted = self.raise_epochs.then_some(Effect::Input(Input::EpochRaised(raised)));
+                let granted =
+                    self.raise_epochs.then_some(Effect::Input(Input::EpochRaised(raised)));
                 granted.into_iter().collect()
             }
             Action::Conflict { epoch } => {
@@ -350,8 +359,10 @@ impl Net {
 
     /// Whether every running peer sees exactly the other running ones.
     pub(crate) fn views_are_full(&self) -> bool {
-        let running: BTreeSet<PkiId> =
-            (0..self.people.len()).filter(|p| self.cluster.is_up(*p)).map(|p| self.pki_id(p)).collect();
+        let running: BTreeSet<PkiId> = (0..self.people.len())
+            .filter(|p| self.cluster.is_up(*p))
+            .map(|p| self.pki_id(p))
+            .collect();
         (0..self.people.len()).filter(|peer| self.cluster.is_up(*peer)).all(|peer| {
             let machine = self.cluster.machine(peer);
             machine.stats().alive == running.len() - 1
@@ -360,13 +371,21 @@ impl Net {
     }
 
     /// Runs until `holds`; the virtual time it took. Panics after `limit`.
-    pub(crate) fn until(&mut self, limit: Duration, what: &str, holds: impl Fn(&Self) -> bool) -> Duration {
+    pub(crate) fn until(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Duration {
         let start = self.cluster.now().mono;
         let end = start.after(limit);
         while !holds(self) {
             if self.cluster.now().mono >= end {
                 let seen: Vec<usize> = (0..self.people.len()).map(|p| self.sees(p)).collect();
-                panic!("not within {limit:?}: {what}; seen {seen:?}\nSIM_SEED={}", self.cluster.seed());
+                panic!(
+                    "not within {limit:?}: {what}; seen {seen:?}\nSIM_SEED={}",
+                    self.cluster.seed()
+                );
             }
             self.cluster.run_for(Duration::from_millis(10));
         }
