@@ -123,7 +123,9 @@ impl Peer {
             let Some(channel) = self.channels.get_mut(name) else { return lifted };
             if channel.lead.storing {
                 // A declaration that waits too long is worth nothing: the next one says the same.
-                if channel.lead.held.len() < HELD_MAX {
+                let is_stale = matches!(action, gossip_election::Action::Say(_))
+                    && channel.lead.held.len() >= HELD_MAX;
+                if !is_stale {
                     channel.lead.held.push_back(action);
                 }
                 continue;

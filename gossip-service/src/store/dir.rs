@@ -13,7 +13,7 @@ use super::blocks::BlockStore;
 use super::epoch::EpochFile;
 use super::error::StoreError;
 use super::open;
-use super::record::SealKey;
+use super::record::{KEY_LEN, SealKey};
 
 /// A peer's data directory, held by this process for as long as the value or a store of it lives.
 #[derive(Clone, Debug)]
@@ -71,6 +71,15 @@ impl DataDir {
         Ok(BlockStore::new(channel.clone(), path, codec, opened, Arc::clone(&self.lock)))
     }
 
+    /// 32 random bytes that stay the same for as long as the directory does: what a transport derives its
+    /// reset tokens and connection ids from.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn transport_secret(&self) -> Result<[u8; 32], StoreError> {
+        kept_random(&self.path.join("transport.secret"))
+    }
+
     /// The file in which the peer counts its lives.
     pub fn epoch(&self) -> EpochFile {
         EpochFile::new(self.path.join("epoch"))
@@ -91,20 +100,24 @@ fn file_stem(channel: &ChannelId) -> String {
 
 /// The key kept beside a store; a new one if there is none.
 fn seal_key(path: &Path) -> Result<SealKey, StoreError> {
+    kept_random(path).map(SealKey::from_bytes)
+}
+
+/// The random bytes kept in a file; new ones if there are none.
+fn kept_random(path: &Path) -> Result<[u8; KEY_LEN], StoreError> {
     let mut file = private_file(path)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(StoreError::io(path))?;
-    if let Ok(key) = bytes.as_slice().try_into() {
-        return Ok(SealKey::from_bytes(key));
+    if let Ok(kept) = bytes.as_slice().try_into() {
+        return Ok(kept);
     }
-    let mut fresh = [0; super::record::KEY_LEN];
+    let mut fresh = [0; KEY_LEN];
     let random = Path::new("/dev/urandom");
     File::open(random)
         .and_then(|mut source| source.read_exact(&mut fresh))
         .map_err(StoreError::io(random))?;
-    let key = SealKey::from_bytes(fresh);
-    write_atomically(path, key.as_bytes())?;
-    Ok(key)
+    write_atomically(path, &fresh)?;
+    Ok(fresh)
 }
 
 /// Opens a file that only its owner may read, and makes it if there is none.

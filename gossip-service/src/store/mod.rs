@@ -4,6 +4,7 @@
 //!   <data dir>/            0700, held by one process at a time
 //!     LOCK                 the lock
 //!     epoch                which life of the peer this is
+//!     transport.secret     0600: what the transport derives reset tokens from
 //!     <channel>.redb       0600: blocks and small values of one channel
 //!     <channel>.key        0600: with it the channel's records are sealed
 //! ```

@@ -170,7 +170,7 @@ fn pace(text: &str) -> Result<f64, String> {
 }
 
 /// Number and organisation of each peer, and its part; leaders come first.
-const CAST: [(u8, u8, Part); 5] = [
+const CAST: [(u8, u8, Part); 6] = [
     (0, 1, Part::Leader),
     (1, 1, Part::Victim),
     (2, 1, Part::Late),

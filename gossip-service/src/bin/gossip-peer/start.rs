@@ -10,7 +10,7 @@ use gossip_api::{
     SecurityAdvisor,
 };
 use gossip_comm::quic::{QuicComm, QuicParts};
-use gossip_comm::{Clock, Comm, CommConfig};
+use gossip_comm::{Clock, Comm, CommConfig, SecretBytes};
 use gossip_discovery::DiscoveryConfig;
 use gossip_election::ElectionConfig;
 use gossip_service::node::NodeConfig;
@@ -143,7 +143,17 @@ async fn serve(
     let identities = IdentityMap::new(identities, &me.identity, &*mcs, &*advisor, clock.now())
         .map_err(|error| Failure::Config(format!("our own identity: {error}")))?;
     let identities = Arc::new(identities);
-    let comm = bind(&config, &material, &me, &mcs, &advisor, &identities, &registry, clock)?;
+    let secret = data.transport_secret().map_err(|error| Failure::Config(error.to_string()))?;
+    let parts = QuicParts {
+        identity: me.identity.clone(),
+        epoch: me.epoch,
+        mcs: Arc::clone(&mcs),
+        advisor: Arc::clone(&advisor),
+        identities: Arc::clone(&identities),
+        registry: registry.clone(),
+        clock,
+    };
+    let comm = bind(&config, &material, secret, parts)?;
     let comm = Arc::new(comm);
     let host = TrustHost {
         channels: Arc::clone(&channels),
@@ -228,31 +238,18 @@ fn who_we_are(
     })
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is one part of the transport's world")]
 fn bind(
     config: &Config,
     material: &Material,
-    me: &PeerSelf,
-    mcs: &Arc<dyn MessageCryptoService>,
-    advisor: &Arc<dyn SecurityAdvisor>,
-    identities: &Arc<IdentityMap>,
-    registry: &Registry,
-    clock: Clock,
+    secret: [u8; 32],
+    parts: QuicParts,
 ) -> Result<QuicComm, Failure> {
     let mut comm = CommConfig::new(config.listen, config.network.clone(), material.tls.clone());
+    comm.secret = Some(SecretBytes::new(secret.to_vec()));
     if let Some(timeout) = config.timings.dial_timeout {
         comm.dial_timeout = timeout;
     }
     let comm = comm.checked().map_err(|error| Failure::Config(error.to_string()))?;
-    let parts = QuicParts {
-        identity: me.identity.clone(),
-        epoch: me.epoch,
-        mcs: Arc::clone(mcs),
-        advisor: Arc::clone(advisor),
-        identities: Arc::clone(identities),
-        registry: registry.clone(),
-        clock,
-    };
     QuicComm::bind(comm, parts)
         .map_err(|error| Failure::Config(format!("peer.listenAddress {}: {error}", config.listen)))
 }
