@@ -174,6 +174,22 @@ name_type! {
     NetworkId, 64
 }
 
+name_type! {
+    /// Why a remote peer refused, in its words: for logs, not for decisions.
+    ErrorText, 256
+}
+
+impl ErrorText {
+    /// As much of `text` as fits.
+    pub fn cut(text: &str) -> Self {
+        let mut end = text.len().min(Self::MAX_LEN);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self(text.get(..end).unwrap_or_default().into())
+    }
+}
+
 macro_rules! counter_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

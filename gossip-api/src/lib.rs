@@ -45,8 +45,8 @@ pub use crypto::{Expiration, MessageCryptoService, Signature, check_signature_fo
 pub use error::{BlockError, CryptoError, LedgerError, SourceError, VerifyError, WireError};
 pub use gossip::{Accepted, Gossip, GossipError, GossipService, Predicate};
 pub use id::{
-    BlockHash, ChannelId, ChannelTag, Endpoint, Epoch, Height, NetworkId, Nonce, OrgId, PkiId,
-    SeqNum,
+    BlockHash, ChannelId, ChannelTag, Endpoint, Epoch, ErrorText, Height, NetworkId, Nonce, OrgId,
+    PkiId, SeqNum,
 };
 pub use identity::{IdentityMap, IdentityMapConfig, PeerIdentity};
 pub use ledger::{Block, BlockCodec, BlockHeader, BlockSource, BlockStream, Ledger};

@@ -341,7 +341,13 @@ impl Discovery {
             | Kind::StateRequest
             | Kind::StateResponse
             | Kind::StateInfoPullRequest
-            | Kind::Leadership => drop(DropReason::Misdelivered),
+            | Kind::Leadership
+            | Kind::StateInfoSnapshot
+            | Kind::PeerIdentities
+            | Kind::Acknowledgement
+            | Kind::PrivateData
+            | Kind::PrivateDataRequest
+            | Kind::PrivateDataResponse => drop(DropReason::Misdelivered),
         }
     }
 
@@ -371,7 +377,13 @@ impl Discovery {
             | Message::StateRequest(_)
             | Message::StateResponse(_)
             | Message::StateInfoPullRequest(_)
-            | Message::Leadership(_) => self.refuse(from, DropReason::Misdelivered),
+            | Message::Leadership(_)
+            | Message::StateInfoSnapshot(_)
+            | Message::PeerIdentities(_)
+            | Message::Acknowledgement(_)
+            | Message::PrivateData(_)
+            | Message::PrivateDataRequest(_)
+            | Message::PrivateDataResponse(_) => self.refuse(from, DropReason::Misdelivered),
         }
     }
 

@@ -466,6 +466,12 @@ impl Peer {
             | Kind::Digest
             | Kind::Request
             | Kind::StateRequest => self.node.admit(from, header),
+            Kind::StateInfoSnapshot
+            | Kind::PeerIdentities
+            | Kind::Acknowledgement
+            | Kind::PrivateData
+            | Kind::PrivateDataRequest
+            | Kind::PrivateDataResponse => Admit::Drop("kind"),
         }
     }
 

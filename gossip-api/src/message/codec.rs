@@ -14,9 +14,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Beats, Class, DataMessage, Envelope, Hello, LeadershipMessage, MembershipRequest,
-    MembershipResponse, Message, Probe, ProofOfLife, PullDigest, PullHello, PullRequest,
-    PullUpdate, Record, StateInfo, StateInfoPullRequest, StateRequest, StateResponse, WIRE_VERSION,
+    Acknowledgement, Beats, Class, DataMessage, Envelope, Hello, LeadershipMessage,
+    MembershipRequest, MembershipResponse, Message, PeerIdentities, PrivateData,
+    PrivateDataRequest, PrivateDataResponse, Probe, ProofOfLife, PullDigest, PullHello, PullKind,
+    PullRequest, PullUpdate, Record, StateInfo, StateInfoPullRequest, StateInfoSnapshot,
+    StateRequest, StateResponse, WIRE_VERSION,
 };
 use crate::bounded::Blob;
 use crate::error::WireError;
@@ -50,6 +52,12 @@ enum Body {
     ProofOfLife(ProofOfLife),
     StateInfoPullRequest(StateInfoPullRequest),
     Leadership(LeadershipMessage),
+    StateInfoSnapshot(StateInfoSnapshot),
+    PeerIdentities(PeerIdentities),
+    Acknowledgement(Acknowledgement),
+    PrivateData(Nonce, ChannelId, PayloadHead),
+    PrivateDataRequest(PrivateDataRequest),
+    PrivateDataResponse(Nonce, ChannelId, PayloadHead),
 }
 
 /// A block without its large fields, and how long these are.
@@ -107,6 +115,26 @@ impl BlockHead {
     }
 }
 
+/// How long an opaque payload is.
+#[derive(Serialize, Deserialize)]
+struct PayloadHead {
+    len: u64,
+}
+
+impl PayloadHead {
+    fn of(payload: &Bytes) -> Self {
+        Self { len: payload.len() as u64 }
+    }
+
+    fn with_payload(self, raw: &[Bytes]) -> Result<Bytes, WireError> {
+        match raw {
+            [] if self.len == 0 => Ok(Bytes::new()),
+            [payload] if payload.len() as u64 == self.len && self.len > 0 => Ok(payload.clone()),
+            _ => Err(WireError::Misplaced("payload of another length")),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Head {
     body: Blob<BODY_MAX>,
@@ -137,9 +165,20 @@ fn from_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
 
 /// The body of a message, and its payload.
 pub(crate) fn encode(message: &Message) -> (Bytes, Vec<Bytes>) {
-    let raw = message.block().filter(|block| !block.is_empty());
-    let raw = raw.map(|block| vec![block.data.clone(), block.metadata.clone()]);
-    (to_bytes(&body_of(message)).into(), raw.unwrap_or_default())
+    (to_bytes(&body_of(message)).into(), raw_of(message))
+}
+
+/// What follows the body raw.
+fn raw_of(message: &Message) -> Vec<Bytes> {
+    let parts = match (message, message.block()) {
+        (_, Some(block)) => vec![block.data.clone(), block.metadata.clone()],
+        (Message::PrivateData(PrivateData { payload, .. }), _)
+        | (Message::PrivateDataResponse(PrivateDataResponse { payload, .. }), _) => {
+            vec![payload.clone()]
+        }
+        (_, None) => Vec::new(),
+    };
+    if parts.iter().all(Bytes::is_empty) { Vec::new() } else { parts }
 }
 
 fn body_of(message: &Message) -> Body {
@@ -164,6 +203,17 @@ fn body_of(message: &Message) -> Body {
         Message::ProofOfLife(proof) => Body::ProofOfLife(proof),
         Message::StateInfoPullRequest(request) => Body::StateInfoPullRequest(request),
         Message::Leadership(claim) => Body::Leadership(claim),
+        Message::StateInfoSnapshot(snapshot) => Body::StateInfoSnapshot(snapshot),
+        Message::PeerIdentities(identities) => Body::PeerIdentities(identities),
+        Message::Acknowledgement(acknowledgement) => Body::Acknowledgement(acknowledgement),
+        Message::PrivateData(data) => {
+            Body::PrivateData(data.nonce, data.channel, PayloadHead::of(&data.payload))
+        }
+        Message::PrivateDataRequest(request) => Body::PrivateDataRequest(request),
+        Message::PrivateDataResponse(response) => {
+            let head = PayloadHead::of(&response.payload);
+            Body::PrivateDataResponse(response.nonce, response.channel, head)
+        }
     }
 }
 
@@ -183,21 +233,45 @@ pub(crate) fn decode(body: &[u8], raw: &[Bytes]) -> Result<Message, WireError> {
             let block = head.with_payload(raw)?;
             return Ok(Message::StateResponse(StateResponse { nonce, channel, block }));
         }
+        Body::PrivateData(nonce, channel, head) => {
+            let payload = head.with_payload(raw)?;
+            return Ok(Message::PrivateData(PrivateData { nonce, channel, payload }));
+        }
+        Body::PrivateDataResponse(nonce, channel, head) => {
+            let payload = head.with_payload(raw)?;
+            let response = PrivateDataResponse { nonce, channel, payload };
+            return Ok(Message::PrivateDataResponse(response));
+        }
         Body::Record(record) => Message::Record(record),
         Body::Beats(beats) => Message::Beats(beats),
         Body::MembershipRequest(request) => Message::MembershipRequest(*request),
         Body::MembershipResponse(response) => Message::MembershipResponse(response),
         Body::StateInfo(info) => Message::StateInfo(info),
-        Body::Hello(hello) => Message::Hello(hello),
-        Body::Digest(digest) => Message::Digest(digest),
-        Body::Request(request) => Message::Request(request),
+        Body::Hello(hello) => {
+            Message::Hello(of_its_kind(hello.kind, &hello.channel).map(|()| hello)?)
+        }
+        Body::Digest(digest) => {
+            Message::Digest(of_its_kind(digest.kind, &digest.channel).map(|()| digest)?)
+        }
+        Body::Request(request) => {
+            Message::Request(of_its_kind(request.kind, &request.channel).map(|()| request)?)
+        }
         Body::StateRequest(request) => Message::StateRequest(request),
         Body::Probe(probe) => Message::Probe(probe),
         Body::ProofOfLife(proof) => Message::ProofOfLife(proof),
         Body::StateInfoPullRequest(request) => Message::StateInfoPullRequest(request),
         Body::Leadership(claim) => Message::Leadership(claim),
+        Body::StateInfoSnapshot(snapshot) => Message::StateInfoSnapshot(snapshot),
+        Body::PeerIdentities(identities) => Message::PeerIdentities(identities),
+        Body::Acknowledgement(acknowledgement) => Message::Acknowledgement(acknowledgement),
+        Body::PrivateDataRequest(request) => Message::PrivateDataRequest(request),
     };
     if raw.is_empty() { Ok(message) } else { Err(WireError::Misplaced("payload not announced")) }
+}
+
+fn of_its_kind(kind: PullKind, channel: &ChannelId) -> Result<(), WireError> {
+    let misplaced = WireError::Misplaced("channel in a pull of identities");
+    if kind.fits(channel) { Ok(()) } else { Err(misplaced) }
 }
 
 /// Length field, head and payload of a frame.

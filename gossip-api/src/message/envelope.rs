@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Class, Message, Record, codec};
+use super::{Class, Message, Record, StateInfo, codec};
 use crate::bounded::Blob;
 use crate::error::{CryptoError, WireError};
 use crate::id::NetworkId;
@@ -85,6 +85,12 @@ impl Envelope {
         Ok(SignedMessage { message, envelope: self })
     }
 
+    /// The envelope of a message that travelled inside another one.
+    fn inner(body: &Bytes, signature: &Blob<{ Envelope::SIGNATURE_MAX }>) -> Self {
+        let (body, signature) = (body.clone(), signature.clone());
+        Self { class: Class::Control, body, signature, raw: Vec::new() }
+    }
+
     /// The class of the frame.
     pub const fn class(&self) -> Class {
         self.class
@@ -142,13 +148,7 @@ impl SealedRecord {
     /// # Errors
     /// If the bytes are not exactly one record.
     pub fn open(&self) -> Result<(Record, SignedMessage), WireError> {
-        let envelope = Envelope {
-            class: Class::Control,
-            body: self.body.as_bytes().clone(),
-            signature: self.signature.clone(),
-            raw: Vec::new(),
-        };
-        let signed = envelope.open()?;
+        let signed = Envelope::inner(self.body.as_bytes(), &self.signature).open()?;
         let record = signed.message.clone().into_record();
         let record = record.ok_or(WireError::Misplaced("another message in a record's place"))?;
         Ok((record, signed))
@@ -158,6 +158,40 @@ impl SealedRecord {
 impl fmt::Debug for SealedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SealedRecord({} bytes)", self.body.as_bytes().len())
+    }
+}
+
+/// A signed state info as it travels inside a snapshot.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedStateInfo {
+    body: Blob<128>,
+    signature: Blob<{ Envelope::SIGNATURE_MAX }>,
+}
+
+impl SealedStateInfo {
+    /// Takes the bytes of a state info's envelope; nothing for another message.
+    pub fn from_envelope(envelope: &Envelope) -> Option<Self> {
+        let body = Blob::new(envelope.body.clone()).ok()?;
+        let sealed = Self { body, signature: envelope.signature.clone() };
+        (envelope.raw.is_empty() && sealed.open().is_ok()).then_some(sealed)
+    }
+
+    /// Reads the state info. It is not trusted yet.
+    ///
+    /// # Errors
+    /// If the bytes are not exactly one state info.
+    pub fn open(&self) -> Result<(StateInfo, SignedMessage), WireError> {
+        let signed = Envelope::inner(self.body.as_bytes(), &self.signature).open()?;
+        let Message::StateInfo(info) = &signed.message else {
+            return Err(WireError::Misplaced("another message in a state info's place"));
+        };
+        Ok((info.clone(), signed))
+    }
+}
+
+impl fmt::Debug for SealedStateInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedStateInfo({} bytes)", self.body.as_bytes().len())
     }
 }
 

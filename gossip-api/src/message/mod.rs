@@ -11,11 +11,19 @@
 //! | state info pull request | the connection | channel or organisation | control |
 //! | state info | its member's signature | channel or organisation | control |
 //! | data, update | the orderers' signatures inside | channel and organisation | block |
-//! | hello, digest, request | the connection | channel and organisation | control |
+//! | state info snapshot | the connection; the state infos inside by signature | channel or organisation | control |
+//! | hello, digest, request for blocks | the connection | channel and organisation | control |
+//! | hello, digest, request for identities | the connection | empty | control |
+//! | peer identities | the authorities that issued them | empty | membership |
 //! | state request | the connection | channel or organisation | control |
 //! | state response | the orderers' signatures inside | channel or organisation | block |
+//! | acknowledgement | the connection | empty | control |
+//! | private data, its response | the connection | channel | block |
+//! | private data request | the connection | channel | control |
 
+mod class;
 pub mod codec;
+mod direct;
 mod envelope;
 mod hello;
 mod membership;
@@ -24,17 +32,19 @@ mod replace;
 mod state;
 mod tag;
 
-pub use envelope::{Envelope, SealedRecord, SignedMessage, signed_bytes};
+pub use class::Class;
+pub use direct::{Acknowledgement, PrivateData, PrivateDataRequest, PrivateDataResponse};
+pub use envelope::{Envelope, SealedRecord, SealedStateInfo, SignedMessage, signed_bytes};
 pub use hello::{CloseReason, Features, Hello, HelloBinding, HelloLimits, Role, WIRE_VERSION};
 pub use membership::{
     Ask, Beat, Beats, Known, MemberEntry, MembershipRequest, MembershipResponse, Probe,
     ProofOfLife, Record, Secret, ShortId, chain_step,
 };
-pub use pull::{ItemId, PullDigest, PullHello, PullKind, PullRequest, PullUpdate};
+pub use pull::{ItemId, PeerIdentities, PullDigest, PullHello, PullKind, PullRequest, PullUpdate};
 pub use replace::{Circumstances, Lane, Relation, Slot};
 pub use state::{
-    DataMessage, LeadershipKind, LeadershipMessage, StateInfo, StateInfoPullRequest, StateRequest,
-    StateResponse,
+    DataMessage, LeadershipKind, LeadershipMessage, StateInfo, StateInfoPullRequest,
+    StateInfoSnapshot, StateRequest, StateResponse,
 };
 pub use tag::Tag;
 
@@ -80,6 +90,18 @@ pub enum Message {
     StateInfoPullRequest(StateInfoPullRequest),
     /// A candidate about its leadership of a channel in its organisation.
     Leadership(LeadershipMessage),
+    /// These are, and so high.
+    StateInfoSnapshot(StateInfoSnapshot),
+    /// Pull of identities, last step: some of them.
+    PeerIdentities(PeerIdentities),
+    /// Your message has arrived.
+    Acknowledgement(Acknowledgement),
+    /// Private data, pushed.
+    PrivateData(PrivateData),
+    /// This private data, please.
+    PrivateDataRequest(PrivateDataRequest),
+    /// That of it which you may have.
+    PrivateDataResponse(PrivateDataResponse),
 }
 
 /// Kinds of messages, without their contents.
@@ -102,6 +124,12 @@ pub enum Kind {
     ProofOfLife,
     StateInfoPullRequest,
     Leadership,
+    StateInfoSnapshot,
+    PeerIdentities,
+    Acknowledgement,
+    PrivateData,
+    PrivateDataRequest,
+    PrivateDataResponse,
 }
 
 impl Kind {
@@ -124,6 +152,12 @@ impl Kind {
             Self::ProofOfLife => "proof-of-life",
             Self::StateInfoPullRequest => "state-info-pull-request",
             Self::Leadership => "leadership",
+            Self::StateInfoSnapshot => "state-info-snapshot",
+            Self::PeerIdentities => "peer-identities",
+            Self::Acknowledgement => "acknowledgement",
+            Self::PrivateData => "private-data",
+            Self::PrivateDataRequest => "private-data-request",
+            Self::PrivateDataResponse => "private-data-response",
         }
     }
 
@@ -140,49 +174,18 @@ impl Kind {
             | Self::Probe
             | Self::ProofOfLife
             | Self::StateInfoPullRequest
-            | Self::Leadership => Class::Control,
-            Self::MembershipRequest | Self::MembershipResponse => Class::Membership,
-            Self::Data | Self::Update | Self::StateResponse => Class::Block,
-        }
-    }
-}
-
-/// Classes of frames: each has a cap, and the transport treats each its own way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// Small messages that must never wait behind data.
-    Control,
-    /// Membership pages.
-    Membership,
-    /// One block; a stream of its own.
-    Block,
-}
-
-impl Class {
-    /// Greatest frame in bytes, the length field not counted.
-    pub const fn frame_max(self) -> usize {
-        match self {
-            Self::Control => 64 << 10,
-            Self::Membership => 256 << 10,
-            // Fabric's own limit for a message is 100 MiB; 64 KiB more for what we put in front.
-            Self::Block => (100 << 20) + (64 << 10),
-        }
-    }
-
-    pub(crate) const fn to_byte(self) -> u8 {
-        match self {
-            Self::Control => 1,
-            Self::Membership => 2,
-            Self::Block => 3,
-        }
-    }
-
-    pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(Self::Control),
-            2 => Some(Self::Membership),
-            3 => Some(Self::Block),
-            _ => None,
+            | Self::Leadership
+            | Self::StateInfoSnapshot
+            | Self::Acknowledgement
+            | Self::PrivateDataRequest => Class::Control,
+            Self::MembershipRequest | Self::MembershipResponse | Self::PeerIdentities => {
+                Class::Membership
+            }
+            Self::Data
+            | Self::Update
+            | Self::StateResponse
+            | Self::PrivateData
+            | Self::PrivateDataResponse => Class::Block,
         }
     }
 }
@@ -240,6 +243,12 @@ impl Message {
             Self::ProofOfLife(_) => Kind::ProofOfLife,
             Self::StateInfoPullRequest(_) => Kind::StateInfoPullRequest,
             Self::Leadership(_) => Kind::Leadership,
+            Self::StateInfoSnapshot(_) => Kind::StateInfoSnapshot,
+            Self::PeerIdentities(_) => Kind::PeerIdentities,
+            Self::Acknowledgement(_) => Kind::Acknowledgement,
+            Self::PrivateData(_) => Kind::PrivateData,
+            Self::PrivateDataRequest(_) => Kind::PrivateDataRequest,
+            Self::PrivateDataResponse(_) => Kind::PrivateDataResponse,
         }
     }
 
@@ -261,7 +270,13 @@ impl Message {
             | Self::StateResponse(_)
             | Self::Probe(_)
             | Self::StateInfoPullRequest(_)
-            | Self::Leadership(_) => Origin::Sender,
+            | Self::Leadership(_)
+            | Self::StateInfoSnapshot(_)
+            | Self::PeerIdentities(_)
+            | Self::Acknowledgement(_)
+            | Self::PrivateData(_)
+            | Self::PrivateDataRequest(_)
+            | Self::PrivateDataResponse(_) => Origin::Sender,
         }
     }
 
@@ -274,15 +289,19 @@ impl Message {
             | Self::MembershipRequest(_)
             | Self::MembershipResponse(_)
             | Self::Probe(_)
-            | Self::ProofOfLife(_) => Tag::Empty,
-            Self::Data(_)
-            | Self::Hello(_)
-            | Self::Digest(_)
-            | Self::Request(_)
-            | Self::Update(_)
-            | Self::Leadership(_) => Tag::ChanAndOrg,
+            | Self::ProofOfLife(_)
+            | Self::PeerIdentities(_)
+            | Self::Acknowledgement(_) => Tag::Empty,
+            Self::Hello(hello) => hello.kind.tag(),
+            Self::Digest(digest) => digest.kind.tag(),
+            Self::Request(request) => request.kind.tag(),
+            Self::Data(_) | Self::Update(_) | Self::Leadership(_) => Tag::ChanAndOrg,
+            Self::PrivateData(_) | Self::PrivateDataRequest(_) | Self::PrivateDataResponse(_) => {
+                Tag::ChanOnly
+            }
             Self::StateInfo(_)
             | Self::StateInfoPullRequest(_)
+            | Self::StateInfoSnapshot(_)
             | Self::StateRequest(_)
             | Self::StateResponse(_) => Tag::ChanOrOrg,
         }
@@ -306,7 +325,13 @@ impl Message {
             | Self::Probe(_)
             | Self::ProofOfLife(_)
             | Self::StateInfoPullRequest(_)
-            | Self::Leadership(_) => None,
+            | Self::Leadership(_)
+            | Self::StateInfoSnapshot(_)
+            | Self::PeerIdentities(_)
+            | Self::Acknowledgement(_)
+            | Self::PrivateData(_)
+            | Self::PrivateDataRequest(_)
+            | Self::PrivateDataResponse(_) => None,
         }
     }
 
@@ -317,23 +342,31 @@ impl Message {
 
     /// Its channel, as far as it says.
     pub fn channel(&self) -> Option<ChannelRef> {
+        let name = |channel: &ChannelId| Some(ChannelRef::Name(channel.clone()));
+        let pulled = |kind, channel| if kind == PullKind::Block { name(channel) } else { None };
         match self {
             Self::Record(_)
             | Self::Beats(_)
             | Self::MembershipRequest(_)
             | Self::MembershipResponse(_)
             | Self::Probe(_)
-            | Self::ProofOfLife(_) => None,
+            | Self::ProofOfLife(_)
+            | Self::PeerIdentities(_)
+            | Self::Acknowledgement(_) => None,
             Self::StateInfo(info) => Some(ChannelRef::Tag(info.tag)),
             Self::StateInfoPullRequest(request) => Some(ChannelRef::Tag(request.tag)),
-            Self::Leadership(claim) => Some(ChannelRef::Name(claim.channel.clone())),
-            Self::Data(data) => Some(ChannelRef::Name(data.channel.clone())),
-            Self::Hello(hello) => Some(ChannelRef::Name(hello.channel.clone())),
-            Self::Digest(digest) => Some(ChannelRef::Name(digest.channel.clone())),
-            Self::Request(request) => Some(ChannelRef::Name(request.channel.clone())),
-            Self::Update(update) => Some(ChannelRef::Name(update.channel.clone())),
-            Self::StateRequest(request) => Some(ChannelRef::Name(request.channel.clone())),
-            Self::StateResponse(response) => Some(ChannelRef::Name(response.channel.clone())),
+            Self::StateInfoSnapshot(snapshot) => Some(ChannelRef::Tag(snapshot.tag)),
+            Self::Leadership(claim) => name(&claim.channel),
+            Self::Data(data) => name(&data.channel),
+            Self::Hello(hello) => pulled(hello.kind, &hello.channel),
+            Self::Digest(digest) => pulled(digest.kind, &digest.channel),
+            Self::Request(request) => pulled(request.kind, &request.channel),
+            Self::Update(update) => name(&update.channel),
+            Self::StateRequest(request) => name(&request.channel),
+            Self::StateResponse(response) => name(&response.channel),
+            Self::PrivateData(data) => name(&data.channel),
+            Self::PrivateDataRequest(request) => name(&request.channel),
+            Self::PrivateDataResponse(response) => name(&response.channel),
         }
     }
 
@@ -364,7 +397,13 @@ impl Message {
             | Self::Hello(_)
             | Self::Digest(_)
             | Self::Request(_)
-            | Self::Probe(_) => (None, 0),
+            | Self::Probe(_)
+            | Self::StateInfoSnapshot(_)
+            | Self::PeerIdentities(_)
+            | Self::Acknowledgement(_)
+            | Self::PrivateData(_)
+            | Self::PrivateDataRequest(_)
+            | Self::PrivateDataResponse(_) => (None, 0),
         };
         let originator = match self.origin() {
             Origin::Signed(pki_id) => Some(pki_id),

@@ -10,8 +10,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Tag;
 use crate::bounded::{Blob, Bounded};
-use crate::id::{ChannelId, Nonce, SeqNum};
+use crate::id::{ChannelId, Nonce, PkiId, SeqNum};
+use crate::identity::PeerIdentity;
 use crate::ledger::Block;
 
 /// What is pulled.
@@ -20,6 +22,24 @@ use crate::ledger::Block;
 pub enum PullKind {
     /// Blocks of a channel; an item is a block number.
     Block,
+    /// Identities of peers; an item is a fingerprint. The channel is left empty.
+    Identity,
+}
+
+impl PullKind {
+    /// Who may see a pull of this kind.
+    // fabric: gossip/protoext/message.go IsTagLegal
+    pub const fn tag(self) -> Tag {
+        match self {
+            Self::Block => Tag::ChanAndOrg,
+            Self::Identity => Tag::Empty,
+        }
+    }
+
+    /// Whether a pull of this kind may name `channel`.
+    pub(super) fn fits(self, channel: &ChannelId) -> bool {
+        self == Self::Block || channel.as_str().is_empty()
+    }
 }
 
 /// Name of an item within its kind, at most 64 bytes.
@@ -30,6 +50,16 @@ impl ItemId {
     /// A block's name: its number, eight bytes little-endian.
     pub fn block(number: SeqNum) -> Self {
         Self(Blob::new(number.get().to_le_bytes().to_vec()).unwrap_or_default())
+    }
+
+    /// An identity's name: its fingerprint, 32 bytes.
+    pub fn identity(pki_id: PkiId) -> Self {
+        Self(Blob::new(pki_id.as_bytes().to_vec()).unwrap_or_default())
+    }
+
+    /// The identity that is named; nothing if these are not 32 bytes.
+    pub fn as_identity(&self) -> Option<PkiId> {
+        PkiId::from_slice(self.0.as_bytes())
     }
 
     /// The block that is named; nothing if these are not eight bytes.
@@ -85,4 +115,38 @@ pub struct PullUpdate {
     pub channel: ChannelId,
     /// The block.
     pub block: Block,
+}
+
+/// Identities that were asked for, each of which proves itself: who issued it has signed it, and its
+/// fingerprint is the item's name.
+// fabric: gossip/message.proto PeerIdentity
+// fabric-differs: not signed by the peer, whose hello proves that it holds the key; a fingerprint has one identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerIdentities {
+    /// Of the hello.
+    pub nonce: Nonce,
+    /// At most 64 identities, of at most [`PeerIdentities::BYTES_MAX`] bytes together.
+    pub identities: Bounded<PeerIdentity, 64>,
+}
+
+impl PeerIdentities {
+    /// Bytes of identities that fit one message.
+    pub const BYTES_MAX: usize = 240 << 10;
+
+    /// As many messages as `identities` need.
+    pub fn pages(nonce: Nonce, identities: impl IntoIterator<Item = PeerIdentity>) -> Vec<Self> {
+        let mut pages: Vec<(usize, Vec<PeerIdentity>)> = Vec::new();
+        for identity in identities {
+            let size = identity.as_bytes().len();
+            match pages.last_mut() {
+                Some((bytes, page)) if page.len() < 64 && *bytes + size <= Self::BYTES_MAX => {
+                    *bytes += size;
+                    page.push(identity);
+                }
+                _ => pages.push((size, vec![identity])),
+            }
+        }
+        let page = |(_, page)| Self { nonce, identities: Bounded::truncated(page) };
+        pages.into_iter().map(page).collect()
+    }
 }

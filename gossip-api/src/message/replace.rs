@@ -113,7 +113,13 @@ impl Message {
             | Self::StateResponse(_)
             | Self::Probe(_)
             | Self::ProofOfLife(_)
-            | Self::StateInfoPullRequest(_) => None,
+            | Self::StateInfoPullRequest(_)
+            | Self::StateInfoSnapshot(_)
+            | Self::PeerIdentities(_)
+            | Self::Acknowledgement(_)
+            | Self::PrivateData(_)
+            | Self::PrivateDataRequest(_)
+            | Self::PrivateDataResponse(_) => None,
         }
     }
 

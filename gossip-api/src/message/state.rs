@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SealedStateInfo;
+use crate::bounded::Bounded;
 use crate::id::{ChannelId, ChannelTag, Epoch, Height, Nonce, PkiId, SeqNum};
 use crate::ledger::Block;
 
@@ -67,6 +69,16 @@ pub struct StateResponse {
 pub struct StateInfoPullRequest {
     /// The channel, as the asker speaks of it: whoever does not know the channel cannot ask.
     pub tag: ChannelTag,
+}
+
+/// State infos of one channel, each signed by its member.
+// fabric: gossip/message.proto StateInfoSnapshot
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateInfoSnapshot {
+    /// The channel, as the answerer speaks of it.
+    pub tag: ChannelTag,
+    /// At most 256 of them, as received from their members.
+    pub infos: Bounded<SealedStateInfo, 256>,
 }
 
 /// What a candidate for leadership says of itself, over its own connection: nobody can repeat it for another.

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use gossip_api::message::{
-    Ask, Beat, Beats, DataMessage, ItemId, Known, LeadershipKind, LeadershipMessage, MemberEntry,
-    MembershipRequest, MembershipResponse, Probe, ProofOfLife, PullDigest, PullHello, PullKind,
-    PullRequest, PullUpdate, Record, SealedRecord, Secret, ShortId, StateInfo,
-    StateInfoPullRequest, StateRequest, StateResponse,
+    Acknowledgement, Ask, Beat, Beats, DataMessage, ItemId, Known, LeadershipKind,
+    LeadershipMessage, MemberEntry, MembershipRequest, MembershipResponse, PeerIdentities,
+    PrivateData, PrivateDataRequest, PrivateDataResponse, Probe, ProofOfLife, PullDigest,
+    PullHello, PullKind, PullRequest, PullUpdate, Record, SealedRecord, SealedStateInfo, Secret,
+    ShortId, StateInfo, StateInfoPullRequest, StateInfoSnapshot, StateRequest, StateResponse,
 };
 use gossip_api::{
     Blob, Block, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height, Message, Nonce,
@@ -58,10 +59,14 @@ pub fn beat() -> Beat {
     Beat { member, epoch: Epoch::new(3), sequence: 17, preimage: [0x44; 32] }
 }
 
+pub fn identity_of_peer() -> PeerIdentity {
+    PeerIdentity::new(b"identity of the peer".to_vec()).unwrap()
+}
+
 pub fn entry() -> MemberEntry {
     let internal_endpoint = Endpoint::new("10.0.0.1:7051").unwrap();
     MemberEntry {
-        identity: PeerIdentity::new(b"identity of the peer".to_vec()).unwrap(),
+        identity: identity_of_peer(),
         record: SealedRecord::from_envelope(&sealed(&Message::Record(record()))).unwrap(),
         secret: Some(Secret { internal_endpoint, salt: [0x55; 32] }),
         beat: Some(beat()),
@@ -81,7 +86,7 @@ pub fn state_info() -> StateInfo {
 
 /// One of every kind, in the order of their numbers.
 pub fn samples() -> Vec<Message> {
-    let mut all = [membership(), pulls(), transfer()].concat();
+    let mut all = [membership(), pulls(), transfer(), direct()].concat();
     all.sort_by_key(Message::kind);
     all
 }
@@ -113,12 +118,18 @@ fn pulls() -> Vec<Message> {
         Message::Digest(PullDigest { nonce, channel: channel.clone(), kind, items: items.clone() }),
         Message::Request(PullRequest { nonce, channel: channel.clone(), kind, items }),
         Message::Update(PullUpdate { nonce, channel, block: block() }),
+        Message::PeerIdentities(PeerIdentities {
+            nonce,
+            identities: Bounded::new(vec![identity_of_peer()]).unwrap(),
+        }),
     ]
 }
 
 fn transfer() -> Vec<Message> {
     let (nonce, channel) = (Nonce::new(11), trade());
     let (from, to) = (SeqNum::new(7), SeqNum::new(9));
+    let info = sealed(&Message::StateInfo(state_info()));
+    let info = SealedStateInfo::from_envelope(&info).unwrap();
     vec![
         Message::StateInfo(state_info()),
         Message::Data(DataMessage { channel: channel.clone(), block: block() }),
@@ -131,11 +142,33 @@ fn transfer() -> Vec<Message> {
         }),
         Message::StateResponse(StateResponse { nonce, channel: channel.clone(), block: block() }),
         Message::StateInfoPullRequest(StateInfoPullRequest { tag: tag() }),
+        Message::StateInfoSnapshot(StateInfoSnapshot {
+            tag: tag(),
+            infos: Bounded::new(vec![info]).unwrap(),
+        }),
         Message::Leadership(LeadershipMessage {
             channel,
             kind: LeadershipKind::Declare,
             term: 4,
             height: Height::new(8),
         }),
+    ]
+}
+
+fn direct() -> Vec<Message> {
+    let (nonce, channel) = (Nonce::new(11), trade());
+    let payload = Bytes::from_static(b"private data");
+    let query = Bytes::from_static(b"which private data");
+    vec![
+        Message::Acknowledgement(Acknowledgement::refused(nonce, "not entitled")),
+        Message::PrivateData(PrivateData {
+            nonce,
+            channel: channel.clone(),
+            payload: payload.clone(),
+        }),
+        Message::PrivateDataRequest(
+            PrivateDataRequest::new(nonce, channel.clone(), query).unwrap(),
+        ),
+        Message::PrivateDataResponse(PrivateDataResponse { nonce, channel, payload }),
     ]
 }

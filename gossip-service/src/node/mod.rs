@@ -464,7 +464,13 @@ impl Node {
             | Message::StateResponse(_)
             | Message::Probe(_)
             | Message::ProofOfLife(_)
-            | Message::Leadership(_) => vec![Action::Drop { from, reason: "kind" }],
+            | Message::Leadership(_)
+            | Message::StateInfoSnapshot(_)
+            | Message::PeerIdentities(_)
+            | Message::Acknowledgement(_)
+            | Message::PrivateData(_)
+            | Message::PrivateDataRequest(_)
+            | Message::PrivateDataResponse(_) => vec![Action::Drop { from, reason: "kind" }],
         }
     }
 

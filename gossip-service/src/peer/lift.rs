@@ -63,7 +63,14 @@ impl Peer {
             | Kind::Request
             | Kind::Update => self.tell_node(now, node::Input::Received { from, message }),
             Kind::Leadership => self.on_claim(now, from, message),
-            Kind::StateRequest | Kind::StateResponse => {
+            Kind::StateRequest
+            | Kind::StateResponse
+            | Kind::StateInfoSnapshot
+            | Kind::PeerIdentities
+            | Kind::Acknowledgement
+            | Kind::PrivateData
+            | Kind::PrivateDataRequest
+            | Kind::PrivateDataResponse => {
                 vec![Action::Drop { from: Some(from), reason: "kind out of place" }]
             }
         }

@@ -111,7 +111,13 @@ impl Pull {
             | Message::Probe(_)
             | Message::ProofOfLife(_)
             | Message::StateInfoPullRequest(_)
-            | Message::Leadership(_) => vec![Step::Drop { from, reason: "kind" }],
+            | Message::Leadership(_)
+            | Message::StateInfoSnapshot(_)
+            | Message::PeerIdentities(_)
+            | Message::Acknowledgement(_)
+            | Message::PrivateData(_)
+            | Message::PrivateDataRequest(_)
+            | Message::PrivateDataResponse(_) => vec![Step::Drop { from, reason: "kind" }],
         }
     }
 
