@@ -11,7 +11,7 @@ use crate::msp::der::EcdsaIntegers;
 
 /// SHA-256 with the processor's best instructions.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    sha256_of([bytes])
+    array(&digest::digest(&digest::SHA256, bytes))
 }
 
 /// SHA-256 over the concatenation of `parts`, without joining them.
@@ -20,7 +20,11 @@ pub(crate) fn sha256_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 3
     for part in parts {
         context.update(part);
     }
-    context.finish().as_ref().try_into().expect("invariant: SHA-256 gives 32 bytes")
+    array(&context.finish())
+}
+
+fn array(digest: &digest::Digest) -> [u8; 32] {
+    digest.as_ref().try_into().expect("invariant: SHA-256 gives 32 bytes")
 }
 
 /// A key that an identity or an issuer signs with.

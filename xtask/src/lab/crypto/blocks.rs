@@ -32,7 +32,12 @@ pub(super) struct Chain<'a> {
 
 impl<'a> Chain<'a> {
     /// Blocks of `channel` with about `size` bytes of data in ten transactions, or in one if that is small.
-    pub(super) fn new(channel: &ChannelId, size: usize, form: Form, orderers: &'a [Signer]) -> Self {
+    pub(super) fn new(
+        channel: &ChannelId,
+        size: usize,
+        form: Form,
+        orderers: &'a [Signer],
+    ) -> Self {
         let count = if size < 10 << 10 { 1 } else { 10 };
         let tx = transaction(channel, size / count);
         let mut template = Block {

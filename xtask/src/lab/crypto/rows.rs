@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
 use bytes::Bytes;
 use ed25519_dalek::{Verifier as _, VerifyingKey};
-use gossip_api::{ChannelId, MessageCryptoService as _, PeerIdentity};
+use gossip_api::{ChannelId, MessageCryptoService as _};
 use peer_mcs::Mcs;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use serde::Serialize;
@@ -153,7 +153,8 @@ fn validate_identity(
     of: &'static str,
     cached: bool,
 ) -> Result<Row> {
-    let ca = format!("crypto/peerOrganizations/{org}/peers/peer0.{org}/msp/cacerts/ca.{org}-cert.pem");
+    let ca =
+        format!("crypto/peerOrganizations/{org}/peers/peer0.{org}/msp/cacerts/ca.{org}-cert.pem");
     let ca = certificate(&fixture(&ca))?;
     let anchor = webpki::anchor_from_trusted_cert(&ca)?;
     let pace = race(
@@ -217,7 +218,8 @@ fn verify_block(
 }
 
 fn orderer(number: usize) -> Result<Signer> {
-    let dir = format!("ordererOrganizations/orderer.test/orderers/orderer{number}.orderer.test/msp");
+    let dir =
+        format!("ordererOrganizations/orderer.test/orderers/orderer{number}.orderer.test/msp");
     Signer::node(&dir, "OrdererMSP")
 }
 
