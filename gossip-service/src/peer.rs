@@ -10,301 +10,31 @@
 //!        Discovery    Node    { StateTransfer  Server  Election } per channel
 //! ```
 
+mod blocks;
 mod channels;
 mod lead;
 mod lift;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use gossip_api::message::{MemberEntry, MessageHeader};
+use gossip_api::message::MessageHeader;
 use gossip_api::{
-    Admit, Block, BlockCodec, BlockError, BlockHash, ChannelId, Checked, Endpoint, Envelope, Epoch,
-    Height, Machine, Message, NetworkMember, Nonce, Now, OrgId, PeerIdentity, PkiId, SeqNum,
-    Verified, Wakeup, earliest,
+    Admit, BlockCodec, ChannelId, Checked, Envelope, Height, Machine, Message, NetworkMember, Now,
+    PkiId, SeqNum, Wakeup, earliest,
 };
-use gossip_comm::{Command, Connected, InboundId, RequestId, ResponseOutcome};
-use gossip_discovery::{CheckedMember, Discovery, DiscoveryConfig};
+use gossip_comm::{Command, InboundId, RequestId};
+use gossip_discovery::{Discovery, DiscoveryConfig};
 use gossip_election::ElectionConfig;
 use gossip_state::{BlockOrigin, ServeConfig, StateConfig, Stats};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
-use crate::node::{self, ChannelPeer, ChannelView, Node, NodeConfig};
+use crate::node::{self, ChannelPeer, Node, NodeConfig};
 pub use channels::ChannelStatus;
 use channels::PeerChannel;
-
-/// What the peer is told.
-#[derive(Debug)]
-pub enum Input {
-    /// Keep trying to reach this address: a bootstrap or anchor peer.
-    Connect(Endpoint),
-    /// A peer proved its identity.
-    Connected(Connected),
-    /// A peer's last connection is gone.
-    Disconnected(PkiId),
-    /// A dial came to nothing.
-    DialFailed(Endpoint),
-    /// A message that somebody vouched for.
-    Received {
-        /// Over whose connection.
-        from: PkiId,
-        /// The message.
-        message: Verified<Message>,
-    },
-    /// A question with a stream to answer on.
-    Asked {
-        /// Over whose connection.
-        from: PkiId,
-        /// The stream.
-        inbound: InboundId,
-        /// The question.
-        message: Verified<Message>,
-    },
-    /// A question of a kind we do not answer, or not from this peer.
-    AskedInVain(InboundId),
-    /// Part of an answer to us.
-    Answered {
-        /// Over whose connection.
-        from: PkiId,
-        /// Our question.
-        request: RequestId,
-        /// The part.
-        message: Verified<Message>,
-    },
-    /// An answer to us is over.
-    AnswerEnded {
-        /// Our question.
-        request: RequestId,
-        /// How.
-        outcome: ResponseOutcome,
-    },
-    /// Answer to [`Action::Sign`].
-    Signed(Verified<Message>),
-    /// Answer to [`Action::CheckMember`].
-    MemberChecked {
-        /// Who told us.
-        from: PkiId,
-        /// What it told; nothing if it did not hold.
-        member: Option<CheckedMember>,
-    },
-    /// Answer to [`Action::RaiseEpoch`].
-    EpochRaised(Epoch),
-    /// Join a channel.
-    Join(JoinRequest),
-    /// The channel's configuration changed, as of a block that is committed.
-    Reconfigured(ChannelView),
-    /// Answer to [`Action::Recheck`]: those that still hold.
-    Rechecked {
-        /// The channel.
-        channel: ChannelId,
-        /// State infos.
-        held: Vec<Verified<Message>>,
-    },
-    /// An identity is no longer valid: nothing more to or from it.
-    Expelled(PkiId),
-    /// A block from our own source, or from the host.
-    FromSource {
-        /// The channel.
-        channel: ChannelId,
-        /// The block.
-        block: Block,
-    },
-    /// Answer to [`Action::VerifyBlock`].
-    BlockChecked {
-        /// The channel.
-        channel: ChannelId,
-        /// The block.
-        block: Block,
-        /// How it came.
-        origin: BlockOrigin,
-        /// The verdict.
-        verdict: Result<(), BlockError>,
-    },
-    /// Answer to [`Action::Commit`].
-    Committed {
-        /// The channel.
-        channel: ChannelId,
-        /// The new height, or why there is none.
-        outcome: Result<Height, String>,
-    },
-    /// Answer to [`Action::Read`].
-    BlockRead {
-        /// The channel.
-        channel: ChannelId,
-        /// What it was read for.
-        purpose: ReadPurpose,
-        /// The block; nothing if it is not there or cannot be read.
-        block: Option<Block>,
-    },
-    /// Answer to [`Action::StoreTerm`].
-    TermStored(ChannelId),
-    /// The peer is about to stop: leaders say so.
-    Stopping,
-    /// The host replaces our metadata.
-    UpdateMetadata(Bytes),
-    /// A deadline passed.
-    Tick,
-}
-
-/// What the peer wants done.
-#[derive(Debug)]
-pub enum Action {
-    /// Something for the transport.
-    Comm(Command),
-    /// Sign a message of ours; answered by [`Input::Signed`].
-    Sign(Message),
-    /// Validate an identity and verify its record; answered by [`Input::MemberChecked`].
-    CheckMember {
-        /// Who told us.
-        from: PkiId,
-        /// What it told.
-        entry: MemberEntry,
-    },
-    /// Check state infos again under the channel's new configuration; answered by [`Input::Rechecked`].
-    Recheck {
-        /// The channel.
-        channel: ChannelId,
-        /// What was believed under the old one.
-        infos: Vec<Verified<Message>>,
-    },
-    /// Store an epoch above one that others have seen of us; answered by [`Input::EpochRaised`].
-    RaiseEpoch {
-        /// What was seen.
-        seen: Epoch,
-    },
-    /// Another process runs with our identity: an operator's mistake.
-    IdentityConflict {
-        /// The other one's epoch.
-        epoch: Epoch,
-    },
-    /// Verify a block under the channel's present configuration; answered by [`Input::BlockChecked`].
-    VerifyBlock {
-        /// The channel.
-        channel: ChannelId,
-        /// The block.
-        block: Block,
-        /// How it came.
-        origin: BlockOrigin,
-    },
-    /// Make consecutive blocks durable, and apply a configuration in the last of them; answered by
-    /// [`Input::Committed`].
-    Commit {
-        /// The channel.
-        channel: ChannelId,
-        /// The blocks.
-        blocks: Vec<Block>,
-    },
-    /// Read a block; answered by [`Input::BlockRead`].
-    Read {
-        /// The channel.
-        channel: ChannelId,
-        /// Which.
-        number: SeqNum,
-        /// What for.
-        purpose: ReadPurpose,
-    },
-    /// Store the term of a channel's leadership durably; answered by [`Input::TermStored`].
-    StoreTerm {
-        /// The channel.
-        channel: ChannelId,
-        /// The term.
-        term: u64,
-    },
-    /// Ask the channel's source for its newest header: is the channel quiet, or does the leader withhold?
-    ProbeSource {
-        /// The channel.
-        channel: ChannelId,
-    },
-    /// Start to take blocks from the channel's source, from this one on.
-    StartDelivery {
-        /// The channel.
-        channel: ChannelId,
-        /// The first block wanted.
-        from: SeqNum,
-    },
-    /// Stop taking blocks from the source.
-    StopDelivery(ChannelId),
-    /// Something a remote sent was not acted upon; counted by reason.
-    Drop {
-        /// Who sent it.
-        from: Option<PkiId>,
-        /// Why.
-        reason: &'static str,
-    },
-    /// A block was refused; counted by class.
-    Refused {
-        /// The channel.
-        channel: ChannelId,
-        /// Who sent it; nothing for our own source.
-        from: Option<PkiId>,
-        /// Its number.
-        number: SeqNum,
-        /// Why, with the class.
-        error: BlockError,
-    },
-    /// Orderers signed two blocks with one number.
-    Conflict {
-        /// The channel.
-        channel: ChannelId,
-        /// What they signed.
-        conflict: Box<gossip_state::Conflict>,
-    },
-    /// Leadership changed here.
-    Leader {
-        /// The channel.
-        channel: ChannelId,
-        /// Whether we lead.
-        leading: bool,
-        /// Why, in words.
-        why: &'static str,
-    },
-}
-
-/// What a block is read for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadPurpose {
-    /// Part of a range that a peer asked for.
-    Range(InboundId),
-    /// An item of a pull.
-    Pull {
-        /// For whom.
-        to: PkiId,
-        /// Of the pull.
-        nonce: Nonce,
-    },
-}
-
-/// What joining a channel takes.
-#[derive(Clone, Debug)]
-pub struct JoinRequest {
-    /// The channel as its configuration says.
-    pub view: ChannelView,
-    /// Header hash of the ledger's last block; nothing for an empty ledger.
-    pub last_hash: Option<BlockHash>,
-    /// The term of leadership that the last life stored.
-    pub term: Option<u64>,
-}
-
-/// Who we are.
-#[derive(Clone, Debug)]
-pub struct PeerSelf {
-    /// Our fingerprint.
-    pub pki_id: PkiId,
-    /// Our identity.
-    pub identity: PeerIdentity,
-    /// Our organisation.
-    pub org: OrgId,
-    /// Which life of ours.
-    pub epoch: Epoch,
-    /// Endpoint told to everyone; nothing hides us from other organisations.
-    pub external_endpoint: Option<Endpoint>,
-    /// Endpoint told inside the organisation.
-    pub internal_endpoint: Endpoint,
-    /// Opaque to the layer.
-    pub metadata: Bytes,
-}
+pub use words::{Action, Input, JoinRequest, PeerSelf, ReadPurpose};
 
 /// Every child's configuration.
 #[derive(Clone, Debug)]

@@ -18,208 +18,25 @@
 
 mod channel;
 mod config;
+mod infos;
 mod pull;
 mod routing;
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gossip_api::message::{ChannelRef, PullKind};
 use gossip_api::{
-    Admit, Block, BlockHash, ChannelId, ChannelTag, Epoch, Height, Machine, Message, MessageHeader,
-    NetworkMember, Nonce, Now, OrgId, PkiId, RemotePeer, SeqNum, Verified, Wakeup, earliest,
-    select_peers,
+    Admit, Block, BlockHash, ChannelId, ChannelTag, Height, Machine, Message, MessageHeader,
+    NetworkMember, Nonce, Now, PkiId, SeqNum, Verified, Wakeup, earliest, select_peers,
 };
 use rand_chacha::ChaCha8Rng;
 
 pub use config::NodeConfig;
 use gossip_api::Checked;
+pub use words::{Action, ChannelPeer, ChannelView, Input, Me, Outgoing, Via};
 
 use channel::Channel;
-
-/// What the node is told.
-#[derive(Debug)]
-pub enum Input {
-    /// Join a channel, or take over its newer configuration.
-    Join(ChannelView),
-    /// Leave a channel; its state is dropped.
-    Leave(ChannelId),
-    /// A member is alive, or something about it changed.
-    MemberUp(NetworkMember),
-    /// A member is dead or unknown from now on.
-    MemberDown(PkiId),
-    /// A connection to a member is there: what it missed can be told.
-    Connected(PkiId),
-    /// A message of one of the node's kinds.
-    Received {
-        /// Over whose connection.
-        from: PkiId,
-        /// The message, vouched for.
-        message: Verified<Message>,
-    },
-    /// Answer to [`Action::Sign`].
-    Signed(Verified<Message>),
-    /// Answer to [`Action::Recheck`]: those that still hold.
-    Rechecked {
-        /// The channel.
-        channel: ChannelId,
-        /// State infos.
-        held: Vec<Verified<Message>>,
-    },
-    /// Our ledger's height in a channel.
-    Height {
-        /// The channel.
-        channel: ChannelId,
-        /// The height.
-        height: Height,
-    },
-    /// A block passed verification: others may lack it.
-    Accepted {
-        /// The channel.
-        channel: ChannelId,
-        /// The block.
-        block: Block,
-        /// How it came.
-        via: Via,
-    },
-    /// Answer to [`Action::Read`]; nothing if the ledger does not hold the block.
-    Read {
-        /// The channel.
-        channel: ChannelId,
-        /// Who asked for it, and under which nonce.
-        to: PkiId,
-        /// Of the pull.
-        nonce: Nonce,
-        /// The block.
-        block: Option<Block>,
-    },
-    /// We live under a newer epoch: what we say of ourselves is said again.
-    EpochRaised(Epoch),
-    /// A deadline passed.
-    Tick,
-}
-
-/// What the node wants done.
-#[derive(Debug)]
-pub enum Action {
-    /// Send, in the bytes given.
-    Send {
-        /// To whom.
-        to: RemotePeer,
-        /// What; kinds vouched for by the connection are wrapped unsigned.
-        message: Outgoing,
-    },
-    /// Sign a message of ours; answered by [`Input::Signed`].
-    Sign(Message),
-    /// Check state infos again under the channel's new configuration; answered by [`Input::Rechecked`].
-    ///
-    /// Until then their authors are not peers of the channel.
-    Recheck {
-        /// The channel.
-        channel: ChannelId,
-        /// What was believed under the old one.
-        infos: Vec<Verified<Message>>,
-    },
-    /// A block came in, not verified.
-    Offer {
-        /// The channel.
-        channel: ChannelId,
-        /// The block.
-        block: Block,
-        /// How it came.
-        via: Via,
-    },
-    /// A peer of the channel states a height.
-    PeerHeight {
-        /// The channel.
-        channel: ChannelId,
-        /// Who.
-        peer: RemotePeer,
-        /// What it states.
-        height: Height,
-        /// Whether it is of our organisation.
-        own_org: bool,
-    },
-    /// A peer is no longer one of the channel.
-    PeerGone {
-        /// The channel.
-        channel: ChannelId,
-        /// Who.
-        peer: PkiId,
-    },
-    /// Read a block from the ledger, to serve a pull; answered by [`Input::Read`].
-    Read {
-        /// The channel.
-        channel: ChannelId,
-        /// Which block.
-        number: SeqNum,
-        /// For whom.
-        to: PkiId,
-        /// Of the pull.
-        nonce: Nonce,
-    },
-    /// A message was not acted upon.
-    Drop {
-        /// Who sent it.
-        from: PkiId,
-        /// Why; a label for counters.
-        reason: &'static str,
-    },
-}
-
-/// A message on its way out: ours to encode, or another's to relay as it came.
-#[derive(Clone, Debug)]
-pub enum Outgoing {
-    /// Vouched for by our connection.
-    Plain(Message),
-    /// Signed by its originator, in its own bytes.
-    Signed(Verified<Message>),
-}
-
-impl Outgoing {
-    fn message(&self) -> &Message {
-        match self {
-            Self::Plain(message) => message,
-            Self::Signed(verified) => verified.message(),
-        }
-    }
-}
-
-/// How a block came to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// From our own source, or from the host.
-    Source,
-    /// Pushed by a peer.
-    Push(PkiId),
-    /// Asked for in a pull.
-    Pull(PkiId),
-    /// Part of a range that the state transfer asked for.
-    Range(PkiId),
-}
-
-/// What the node has to know of a channel's configuration.
-#[derive(Clone, Debug)]
-pub struct ChannelView {
-    /// Its name.
-    pub channel: ChannelId,
-    /// Header hash of its genesis block: the key of its tags.
-    pub genesis: BlockHash,
-    /// Its member organisations.
-    pub orgs: BTreeSet<OrgId>,
-    /// Sequence of the configuration; a smaller one than the last is ignored.
-    pub sequence: u64,
-    /// Our ledger's height.
-    pub height: Height,
-}
-
-/// What others may want to know of a channel.
-#[derive(Clone, Debug)]
-pub struct ChannelPeer {
-    /// The peer, with the height it states.
-    pub member: NetworkMember,
-    /// Whether it is of our organisation.
-    pub own_org: bool,
-}
 
 /// The machine.
 #[derive(Debug)]
@@ -229,17 +46,6 @@ pub struct Node {
     rng: ChaCha8Rng,
     members: BTreeMap<PkiId, NetworkMember>,
     channels: BTreeMap<ChannelId, Channel>,
-}
-
-/// Who we are.
-#[derive(Clone, Debug)]
-pub struct Me {
-    /// Our fingerprint.
-    pub pki_id: PkiId,
-    /// Our organisation.
-    pub org: OrgId,
-    /// Which life of ours.
-    pub epoch: Epoch,
 }
 
 impl Machine for Node {
@@ -345,35 +151,6 @@ impl Node {
         vec![Action::Sign(Message::StateInfo(own))]
     }
 
-    /// Takes over a newer configuration. Nobody is a peer of the channel until it is known to be one still.
-    // fabric: gossip/gossip/channel/channel.go ConfigureChannel
-    fn reconfigure(&mut self, name: &ChannelId, view: ChannelView) -> Vec<Action> {
-        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
-        if !channel.reconfigure(view) {
-            return Vec::new();
-        }
-        let infos = channel.take_infos();
-        let gone = infos.iter().map(Verified::author);
-        let mut actions: Vec<Action> =
-            gone.map(|peer| Action::PeerGone { channel: name.clone(), peer }).collect();
-        actions.push(Action::Recheck { channel: name.clone(), infos });
-        actions
-    }
-
-    fn on_rechecked(&mut self, name: &ChannelId, held: Vec<Verified<Message>>) -> Vec<Action> {
-        held.into_iter().flat_map(|info| self.admit_info(name, info)).collect()
-    }
-
-    fn on_leave(&mut self, channel: &ChannelId) -> Vec<Action> {
-        match self.channels.get_mut(channel) {
-            Some(state) => {
-                let info = state.farewell(&self.me);
-                vec![Action::Sign(Message::StateInfo(info))]
-            }
-            None => Vec::new(),
-        }
-    }
-
     fn on_member_up(&mut self, now: Now, member: NetworkMember) -> Vec<Action> {
         for channel in self.channels.values_mut() {
             channel.expect_info(now, member.pki_id);
@@ -397,48 +174,6 @@ impl Node {
     fn on_connected(&mut self, peer: PkiId) -> Vec<Action> {
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
         names.iter().flat_map(|name| self.tell_infos(name, peer)).collect()
-    }
-
-    /// Tells a peer who is in a channel, ourselves included.
-    fn tell_infos(&self, name: &ChannelId, peer: PkiId) -> Vec<Action> {
-        let Some(channel) = self.channels.get(name) else { return Vec::new() };
-        channel
-            .announcements()
-            .filter_map(|info| self.send(name, peer, Outgoing::Signed(info.clone())))
-            .collect()
-    }
-
-    // fabric: gossip/gossip/channel/channel.go handleStateInfoPullRequest
-    fn on_info_pull(&mut self, from: PkiId, message: &Verified<Message>) -> Vec<Action> {
-        match self.channel_of(&from, &message.message().header()) {
-            Some(name) => self.tell_infos(&name, from),
-            None => vec![Action::Drop { from, reason: "channel" }],
-        }
-    }
-
-    /// Asks members that have not announced themselves in a channel, less and less often: what they said
-    /// when we met may have come before we knew them.
-    // fabric: gossip/gossip/channel/channel.go requestStateInfo
-    fn ask_silent(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
-        let members: Vec<PkiId> = self
-            .members
-            .values()
-            .filter(|member| {
-                let org = member.org.as_ref();
-                let channel = self.channels.get(name);
-                org.zip(channel).is_some_and(|(org, channel)| channel.is_member_org(org))
-            })
-            .map(|member| member.pki_id)
-            .collect();
-        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
-        let tag = channel.tag_of(&self.me.pki_id);
-        let due = channel.silent_due(now, &members);
-        due.into_iter()
-            .filter_map(|peer| {
-                let request = gossip_api::message::StateInfoPullRequest { tag };
-                self.send(name, peer, Outgoing::Plain(Message::StateInfoPullRequest(request)))
-            })
-            .collect()
     }
 
     fn on_message(&mut self, now: Now, from: PkiId, message: Verified<Message>) -> Vec<Action> {
@@ -472,76 +207,6 @@ impl Node {
             | Message::PrivateDataRequest(_)
             | Message::PrivateDataResponse(_) => vec![Action::Drop { from, reason: "kind" }],
         }
-    }
-
-    fn on_state_info(&mut self, from: PkiId, message: Verified<Message>) -> Vec<Action> {
-        let Some(name) = self.channel_of(&from, &message.message().header()) else {
-            return vec![Action::Drop { from, reason: "channel" }];
-        };
-        let mut actions = self.admit_info(&name, message.clone());
-        if actions.is_empty() {
-            return vec![Action::Drop { from, reason: "stale or of no member" }];
-        }
-        actions.extend(self.relay_state_info(&name, from, &message));
-        actions
-    }
-
-    /// Keeps a state info that its channel accepts; nothing happens if it is old, or of no member.
-    fn admit_info(&mut self, name: &ChannelId, message: Verified<Message>) -> Vec<Action> {
-        let Message::StateInfo(info) = message.message().clone() else { return Vec::new() };
-        let member = self.members.get(&info.pki_id);
-        let (Some(member), Some(channel)) = (member, self.channels.get_mut(name)) else {
-            return Vec::new();
-        };
-        let Some(org) = member.org.as_ref().filter(|org| channel.is_member_org(org)) else {
-            return Vec::new();
-        };
-        let (own_org, peer) = (*org == self.me.org, member.remote());
-        if !channel.learn(message) {
-            return Vec::new();
-        }
-        let channel = name.clone();
-        vec![if info.left_channel {
-            Action::PeerGone { channel, peer: info.pki_id }
-        } else {
-            Action::PeerHeight { channel, peer, height: info.height, own_org }
-        }]
-    }
-
-    /// Passes a new state info on to a few peers that may not have it.
-    fn relay_state_info(
-        &mut self,
-        name: &ChannelId,
-        from: PkiId,
-        message: &Verified<Message>,
-    ) -> Vec<Action> {
-        let author = message.author();
-        let pool: Vec<PkiId> = self.own_org_members(name);
-        let fan_out = self.config.push_peers;
-        select_peers(&mut self.rng, fan_out, &pool, |peer| *peer != from && *peer != author)
-            .into_iter()
-            .filter_map(|peer| self.send(name, peer, Outgoing::Signed(message.clone())))
-            .collect()
-    }
-
-    fn on_signed(&mut self, message: Verified<Message>) -> Vec<Action> {
-        let Message::StateInfo(info) = message.message() else { return Vec::new() };
-        let left = info.left_channel;
-        let tag = info.tag;
-        let own = self.me.pki_id;
-        let found = self.channels.iter_mut().find(|(_, channel)| channel.tag_of(&own) == tag);
-        let Some((name, channel)) = found else { return Vec::new() };
-        channel.learn(message.clone());
-        let name = name.clone();
-        let everybody: Vec<PkiId> = self.members.keys().copied().collect();
-        let actions = everybody
-            .into_iter()
-            .filter_map(|peer| self.send(&name, peer, Outgoing::Signed(message.clone())))
-            .collect();
-        if left {
-            self.channels.remove(&name);
-        }
-        actions
     }
 
     fn on_height(&mut self, now: Now, channel: &ChannelId, height: Height) -> Vec<Action> {
@@ -613,14 +278,6 @@ impl Node {
         let Some(block) = block else { return Vec::new() };
         let update = gossip_api::message::PullUpdate { nonce, channel: name.clone(), block };
         self.send(name, to, Outgoing::Plain(Message::Update(update))).into_iter().collect()
-    }
-
-    fn on_epoch_raised(&mut self, epoch: Epoch) -> Vec<Action> {
-        self.me.epoch = epoch;
-        let me = self.me.clone();
-        let announce =
-            |channel: &mut Channel| Action::Sign(Message::StateInfo(channel.announcement(&me)));
-        self.channels.values_mut().map(announce).collect()
     }
 
     fn on_tick(&mut self, now: Now) -> Vec<Action> {

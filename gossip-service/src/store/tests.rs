@@ -1,3 +1,5 @@
+//! Blocks come back as they were committed, or not at all.
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;

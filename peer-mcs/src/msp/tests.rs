@@ -1,3 +1,5 @@
+//! MSP rules, one by one.
+
 use std::path::PathBuf;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Policies, gate by gate.
+
 use gossip_api::{Block, BlockCodec};
 
 use super::*;

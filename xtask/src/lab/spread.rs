@@ -90,6 +90,7 @@ impl Args {
         words
     }
 
+    #[cfg(feature = "lab")]
     fn latency(&self) -> RangeInclusive<Duration> {
         Duration::from_millis(*self.latency_ms.start())
             ..=Duration::from_millis(*self.latency_ms.end())

@@ -1,0 +1,167 @@
+//! Who is in a channel: what members say of themselves, checked, kept, told on, and asked for.
+
+use gossip_api::message::StateInfoPullRequest;
+use gossip_api::{ChannelId, Epoch, Message, Now, PkiId, Verified, select_peers};
+
+use super::Node;
+use super::channel::Channel;
+use super::words::{Action, ChannelView, Outgoing};
+
+impl Node {
+    /// Tells a peer who is in a channel, ourselves included.
+    pub(super) fn tell_infos(&self, name: &ChannelId, peer: PkiId) -> Vec<Action> {
+        let Some(channel) = self.channels.get(name) else { return Vec::new() };
+        channel
+            .announcements()
+            .filter_map(|info| self.send(name, peer, Outgoing::Signed(info.clone())))
+            .collect()
+    }
+
+    // fabric: gossip/gossip/channel/channel.go handleStateInfoPullRequest
+    pub(super) fn on_info_pull(&mut self, from: PkiId, message: &Verified<Message>) -> Vec<Action> {
+        match self.channel_of(&from, &message.message().header()) {
+            Some(name) => self.tell_infos(&name, from),
+            None => vec![Action::Drop { from, reason: "channel" }],
+        }
+    }
+
+    /// Asks members that have not announced themselves in a channel, less and less often: what they said
+    /// when we met may have come before we knew them.
+    // fabric: gossip/gossip/channel/channel.go requestStateInfo
+    pub(super) fn ask_silent(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
+        let members: Vec<PkiId> = self
+            .members
+            .values()
+            .filter(|member| {
+                let org = member.org.as_ref();
+                let channel = self.channels.get(name);
+                org.zip(channel).is_some_and(|(org, channel)| channel.is_member_org(org))
+            })
+            .map(|member| member.pki_id)
+            .collect();
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let tag = channel.tag_of(&self.me.pki_id);
+        let due = channel.silent_due(now, &members);
+        due.into_iter()
+            .filter_map(|peer| {
+                let request = StateInfoPullRequest { tag };
+                self.send(name, peer, Outgoing::Plain(Message::StateInfoPullRequest(request)))
+            })
+            .collect()
+    }
+
+    pub(super) fn on_state_info(&mut self, from: PkiId, message: Verified<Message>) -> Vec<Action> {
+        let Some(name) = self.channel_of(&from, &message.message().header()) else {
+            return vec![Action::Drop { from, reason: "channel" }];
+        };
+        let mut actions = self.admit_info(&name, message.clone());
+        if actions.is_empty() {
+            return vec![Action::Drop { from, reason: "stale or of no member" }];
+        }
+        actions.extend(self.relay_state_info(&name, from, &message));
+        actions
+    }
+
+    /// Keeps a state info that its channel accepts; nothing happens if it is old, or of no member.
+    pub(super) fn admit_info(
+        &mut self,
+        name: &ChannelId,
+        message: Verified<Message>,
+    ) -> Vec<Action> {
+        let Message::StateInfo(info) = message.message().clone() else { return Vec::new() };
+        let member = self.members.get(&info.pki_id);
+        let (Some(member), Some(channel)) = (member, self.channels.get_mut(name)) else {
+            return Vec::new();
+        };
+        let Some(org) = member.org.as_ref().filter(|org| channel.is_member_org(org)) else {
+            return Vec::new();
+        };
+        let (own_org, peer) = (*org == self.me.org, member.remote());
+        if !channel.learn(message) {
+            return Vec::new();
+        }
+        let channel = name.clone();
+        vec![if info.left_channel {
+            Action::PeerGone { channel, peer: info.pki_id }
+        } else {
+            Action::PeerHeight { channel, peer, height: info.height, own_org }
+        }]
+    }
+
+    /// Passes a new state info on to a few peers that may not have it.
+    pub(super) fn relay_state_info(
+        &mut self,
+        name: &ChannelId,
+        from: PkiId,
+        message: &Verified<Message>,
+    ) -> Vec<Action> {
+        let author = message.author();
+        let pool: Vec<PkiId> = self.own_org_members(name);
+        let fan_out = self.config.push_peers;
+        select_peers(&mut self.rng, fan_out, &pool, |peer| *peer != from && *peer != author)
+            .into_iter()
+            .filter_map(|peer| self.send(name, peer, Outgoing::Signed(message.clone())))
+            .collect()
+    }
+
+    pub(super) fn on_signed(&mut self, message: Verified<Message>) -> Vec<Action> {
+        let Message::StateInfo(info) = message.message() else { return Vec::new() };
+        let left = info.left_channel;
+        let tag = info.tag;
+        let own = self.me.pki_id;
+        let found = self.channels.iter_mut().find(|(_, channel)| channel.tag_of(&own) == tag);
+        let Some((name, channel)) = found else { return Vec::new() };
+        channel.learn(message.clone());
+        let name = name.clone();
+        let everybody: Vec<PkiId> = self.members.keys().copied().collect();
+        let actions = everybody
+            .into_iter()
+            .filter_map(|peer| self.send(&name, peer, Outgoing::Signed(message.clone())))
+            .collect();
+        if left {
+            self.channels.remove(&name);
+        }
+        actions
+    }
+
+    pub(super) fn on_epoch_raised(&mut self, epoch: Epoch) -> Vec<Action> {
+        self.me.epoch = epoch;
+        let me = self.me.clone();
+        let announce =
+            |channel: &mut Channel| Action::Sign(Message::StateInfo(channel.announcement(&me)));
+        self.channels.values_mut().map(announce).collect()
+    }
+
+    /// Takes over a newer configuration. Nobody is a peer of the channel until it is known to be one still.
+    // fabric: gossip/gossip/channel/channel.go ConfigureChannel
+    pub(super) fn reconfigure(&mut self, name: &ChannelId, view: ChannelView) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        if !channel.reconfigure(view) {
+            return Vec::new();
+        }
+        let infos = channel.take_infos();
+        let gone = infos.iter().map(Verified::author);
+        let mut actions: Vec<Action> =
+            gone.map(|peer| Action::PeerGone { channel: name.clone(), peer }).collect();
+        actions.push(Action::Recheck { channel: name.clone(), infos });
+        actions
+    }
+
+    pub(super) fn on_rechecked(
+        &mut self,
+        name: &ChannelId,
+        held: Vec<Verified<Message>>,
+    ) -> Vec<Action> {
+        held.into_iter().flat_map(|info| self.admit_info(name, info)).collect()
+    }
+
+    pub(super) fn on_leave(&mut self, channel: &ChannelId) -> Vec<Action> {
+        match self.channels.get_mut(channel) {
+            Some(state) => {
+                let info = state.farewell(&self.me);
+                vec![Action::Sign(Message::StateInfo(info))]
+            }
+            None => Vec::new(),
+        }
+    }
+}

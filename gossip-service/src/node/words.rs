@@ -1,0 +1,204 @@
+//! What the node is told and what it asks for.
+
+use std::collections::BTreeSet;
+
+use gossip_api::{
+    Block, BlockHash, ChannelId, Epoch, Height, Message, NetworkMember, Nonce, OrgId, PkiId,
+    RemotePeer, SeqNum, Verified,
+};
+
+/// What the node is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Join a channel, or take over its newer configuration.
+    Join(ChannelView),
+    /// Leave a channel; its state is dropped.
+    Leave(ChannelId),
+    /// A member is alive, or something about it changed.
+    MemberUp(NetworkMember),
+    /// A member is dead or unknown from now on.
+    MemberDown(PkiId),
+    /// A connection to a member is there: what it missed can be told.
+    Connected(PkiId),
+    /// A message of one of the node's kinds.
+    Received {
+        /// Over whose connection.
+        from: PkiId,
+        /// The message, vouched for.
+        message: Verified<Message>,
+    },
+    /// Answer to [`Action::Sign`].
+    Signed(Verified<Message>),
+    /// Answer to [`Action::Recheck`]: those that still hold.
+    Rechecked {
+        /// The channel.
+        channel: ChannelId,
+        /// State infos.
+        held: Vec<Verified<Message>>,
+    },
+    /// Our ledger's height in a channel.
+    Height {
+        /// The channel.
+        channel: ChannelId,
+        /// The height.
+        height: Height,
+    },
+    /// A block passed verification: others may lack it.
+    Accepted {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        block: Block,
+        /// How it came.
+        via: Via,
+    },
+    /// Answer to [`Action::Read`]; nothing if the ledger does not hold the block.
+    Read {
+        /// The channel.
+        channel: ChannelId,
+        /// Who asked for it, and under which nonce.
+        to: PkiId,
+        /// Of the pull.
+        nonce: Nonce,
+        /// The block.
+        block: Option<Block>,
+    },
+    /// We live under a newer epoch: what we say of ourselves is said again.
+    EpochRaised(Epoch),
+    /// A deadline passed.
+    Tick,
+}
+
+/// What the node wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Send, in the bytes given.
+    Send {
+        /// To whom.
+        to: RemotePeer,
+        /// What; kinds vouched for by the connection are wrapped unsigned.
+        message: Outgoing,
+    },
+    /// Sign a message of ours; answered by [`Input::Signed`].
+    Sign(Message),
+    /// Check state infos again under the channel's new configuration; answered by [`Input::Rechecked`].
+    ///
+    /// Until then their authors are not peers of the channel.
+    Recheck {
+        /// The channel.
+        channel: ChannelId,
+        /// What was believed under the old one.
+        infos: Vec<Verified<Message>>,
+    },
+    /// A block came in, not verified.
+    Offer {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        block: Block,
+        /// How it came.
+        via: Via,
+    },
+    /// A peer of the channel states a height.
+    PeerHeight {
+        /// The channel.
+        channel: ChannelId,
+        /// Who.
+        peer: RemotePeer,
+        /// What it states.
+        height: Height,
+        /// Whether it is of our organisation.
+        own_org: bool,
+    },
+    /// A peer is no longer one of the channel.
+    PeerGone {
+        /// The channel.
+        channel: ChannelId,
+        /// Who.
+        peer: PkiId,
+    },
+    /// Read a block from the ledger, to serve a pull; answered by [`Input::Read`].
+    Read {
+        /// The channel.
+        channel: ChannelId,
+        /// Which block.
+        number: SeqNum,
+        /// For whom.
+        to: PkiId,
+        /// Of the pull.
+        nonce: Nonce,
+    },
+    /// A message was not acted upon.
+    Drop {
+        /// Who sent it.
+        from: PkiId,
+        /// Why; a label for counters.
+        reason: &'static str,
+    },
+}
+
+/// A message on its way out: ours to encode, or another's to relay as it came.
+#[derive(Clone, Debug)]
+pub enum Outgoing {
+    /// Vouched for by our connection.
+    Plain(Message),
+    /// Signed by its originator, in its own bytes.
+    Signed(Verified<Message>),
+}
+
+impl Outgoing {
+    pub(super) fn message(&self) -> &Message {
+        match self {
+            Self::Plain(message) => message,
+            Self::Signed(verified) => verified.message(),
+        }
+    }
+}
+
+/// How a block came to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// From our own source, or from the host.
+    Source,
+    /// Pushed by a peer.
+    Push(PkiId),
+    /// Asked for in a pull.
+    Pull(PkiId),
+    /// Part of a range that the state transfer asked for.
+    Range(PkiId),
+}
+
+/// What the node has to know of a channel's configuration.
+#[derive(Clone, Debug)]
+pub struct ChannelView {
+    /// Its name.
+    pub channel: ChannelId,
+    /// Header hash of its genesis block: the key of its tags.
+    pub genesis: BlockHash,
+    /// Its member organisations.
+    pub orgs: BTreeSet<OrgId>,
+    /// Sequence of the configuration; a smaller one than the last is ignored.
+    pub sequence: u64,
+    /// Our ledger's height.
+    pub height: Height,
+}
+
+/// What others may want to know of a channel.
+#[derive(Clone, Debug)]
+pub struct ChannelPeer {
+    /// The peer, with the height it states.
+    pub member: NetworkMember,
+    /// Whether it is of our organisation.
+    pub own_org: bool,
+}
+
+/// Who we are.
+#[derive(Clone, Debug)]
+pub struct Me {
+    /// Our fingerprint.
+    pub pki_id: PkiId,
+    /// Our organisation.
+    pub org: OrgId,
+    /// Which life of ours.
+    pub epoch: Epoch,
+}
