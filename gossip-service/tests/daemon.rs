@@ -55,6 +55,18 @@ fn copy_private(from: &Path, to: &Path) {
 impl Peer {
     /// Lays out peer `number` of org1. With a `source` it leads.
     fn new(root: &Path, number: u8, bootstrap: Option<u16>, source: Option<&Path>) -> (Self, u16) {
+        let lead = format!("orgLeader: {}", source.is_some());
+        let lead = format!("{lead}\n    useLeaderElection: false");
+        Self::with_leadership(root, number, bootstrap, source, &lead)
+    }
+
+    fn with_leadership(
+        root: &Path,
+        number: u8,
+        bootstrap: Option<u16>,
+        source: Option<&Path>,
+        lead: &str,
+    ) -> (Self, u16) {
         let name = format!("peer{number}.org1.test");
         let home = root.join(&name);
         let identity = fixtures().join("crypto/peerOrganizations/org1.test/peers").join(&name);
@@ -73,14 +85,13 @@ impl Peer {
   gossip:
     bootstrap: 127.0.0.1:{}
     externalEndpoint: 127.0.0.1:{gossip}
-    orgLeader: {}
+    {lead}
 operations: {{listenAddress: '127.0.0.1:{operations}'}}
 gossipPeer:
   dataDir: data
   channels: [{{genesis: {}{}}}]
 ",
             bootstrap.unwrap_or(gossip),
-            source.is_some(),
             genesis.display(),
             source.unwrap_or_default(),
         );
@@ -278,4 +289,40 @@ fn a_second_process_on_one_data_directory_is_told_so() {
     assert!(told.contains("data"), "{told}");
     assert!(peer.status().is_some(), "the first goes on");
     peer.stop();
+}
+
+#[test]
+fn an_elected_leader_is_replaced_when_it_dies_and_when_it_stops() {
+    let root = tempfile::tempdir().unwrap();
+    let source = root.path().join("source");
+    fs::create_dir(&source).unwrap();
+    feed(&source, 0..=5);
+    let elected = "useLeaderElection: true";
+    let (first, gossip) = Peer::with_leadership(root.path(), 0, None, Some(&source), elected);
+    let mut peers = vec![first];
+    for number in 1..3 {
+        let source = Some(source.as_path());
+        let peer = Peer::with_leadership(root.path(), number, Some(gossip), source, elected);
+        peers.push(peer.0);
+    }
+    peers.iter_mut().for_each(Peer::start);
+    let leads =
+        |peer: &Peer| peer.status().is_some_and(|status| status["channels"][0]["leader"] == true);
+    let mut height = 6;
+    for (end, kill) in [(12, true), (18, false)] {
+        peers.iter_mut().for_each(|peer| {
+            peer.wait_until("the fed blocks", |peer| peer.height() == height);
+        });
+        let leaders: Vec<usize> = (0..peers.len()).filter(|at| leads(&peers[*at])).collect();
+        assert_eq!(leaders.len(), 1, "one leader: {}", peers[0].log());
+        let mut leader = peers.remove(leaders[0]);
+        if kill {
+            leader.kill();
+        } else {
+            assert!(leader.stop().1, "{}", leader.log());
+        }
+        feed(&source, height..=end);
+        height = end + 1;
+    }
+    peers[0].wait_until("the last blocks", |peer| peer.height() == height && leads(peer));
 }
