@@ -1,6 +1,6 @@
 //! How news travel: channels, who is in them, push and pull of blocks.
 //!
-//! One [`Node`] serves all channels; each channel is a [`Channel`](channel::Channel) of its own. The node
+//! One [`Node`] serves all channels; each channel is a value of its own. The node
 //! knows peers only by what it is told of them, and blocks only by their numbers: it hands every block on
 //! to the state transfer, which decides whether it is wanted, and is told when one was accepted.
 //!
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! # Invariants
-//! - Nothing leaves but through `Node::send`, which asks [`routing`] whether the recipient may have it.
+//! - Nothing leaves but through `Node::send`, which asks `routing` whether the recipient may have it.
 //! - A block is pushed on by a peer at most once, and only after it was accepted.
 //! - This module imports `gossip_api` and itself alone.
 

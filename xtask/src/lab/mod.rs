@@ -1,7 +1,7 @@
 //! The laboratory: what simulates or measures, and therefore links the crates.
 //!
 //! All of it sits behind the feature `lab`, in release. The everyday build of xtask knows only the
-//! names and arguments of its commands; when one is called it starts [`again_in_release`], once.
+//! names and arguments of its commands; when one is called it starts `again_in_release`, once.
 //!
 //! A simulation is one module here, with its clap `Args` (always built) and its `run` (under
 //! `#[cfg(feature = "lab")]`), and one variant of the command in `main.rs`:
