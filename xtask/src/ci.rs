@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::lab::spread;
 use crate::shell::{cargo, run};
-use crate::{deny, layers, test, tidy};
+use crate::{deny, layers, soak, test, tidy};
 
 /// How to run the gate.
 #[derive(clap::Args, Clone, Debug)]
@@ -58,7 +58,7 @@ struct Report {
     verdict: Verdict,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", run: || done(run(&mut cargo(["fmt", "--all", "--check"]))) },
     Step { name: "clippy", run: || done(clippy()) },
     Step { name: "features", run: || done(features()) },
@@ -67,6 +67,7 @@ const STEPS: [Step; 10] = [
     Step { name: "layers", run: || done(layers::run()) },
     Step { name: "test", run: || done(test::run_all(&test::Args::default())) },
     Step { name: "sim", run: || done(simulation()) },
+    Step { name: "crash", run: || done(soak::crash::run(&soak::crash::Args::quick())) },
     Step { name: "deny", run: || done(deny::check()) },
     Step { name: "advisories", run: deny::advisories },
 ];

@@ -8,10 +8,12 @@
 mod ci;
 mod demo;
 mod deny;
+mod fuzz;
 mod lab;
 mod layers;
 mod parity;
 mod shell;
+mod soak;
 mod source;
 mod test;
 mod tidy;
@@ -30,7 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// The gate: fmt, clippy, docs, tidy, layers, test, deny
+    /// The gate: fmt, clippy, docs, tidy, layers, tests, a simulation, crashes, deny
     Ci(ci::Args),
     /// Run every test of the workspace
     Test(test::Args),
@@ -45,9 +47,14 @@ enum Task {
     /// Simulate whole peers on virtual time
     #[command(subcommand)]
     Sim(Simulation),
+    /// Do to real peers what they have to survive
+    #[command(subcommand)]
+    Soak(soak::Ordeal),
     /// Measure, beside what others offer
     #[command(subcommand)]
     Bench(Benchmark),
+    /// Throw changed bytes at every reader of bytes
+    Fuzz(fuzz::Args),
 }
 
 #[derive(Subcommand)]
@@ -71,7 +78,9 @@ fn main() -> ExitCode {
         Task::Parity(args) => parity::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Sim(simulation) => simulate(&simulation),
+        Task::Soak(ordeal) => soak::run(&ordeal),
         Task::Bench(benchmark) => measure(&benchmark),
+        Task::Fuzz(args) => fuzz::run_all(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -73,7 +73,7 @@ pub(crate) fn private_dir(path: &Path) -> Result<()> {
 }
 
 /// Copies a directory; every file becomes readable by its owner alone.
-fn copy_private(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_private(from: &Path, to: &Path) -> Result<()> {
     private_dir(to)?;
     let entries = fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))?;
     for entry in entries {

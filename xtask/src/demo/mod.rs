@@ -5,15 +5,15 @@
 //! others get them by gossip. One is killed half way and comes back, one starts late, and one is revoked by
 //! block 36 and gets nothing that follows it. In the end every ledger is compared with the recorded blocks.
 
-mod feed;
-mod interrupt;
-mod layout;
-mod peers;
-mod ports;
-mod run;
-mod status;
+pub(crate) mod feed;
+pub(crate) mod interrupt;
+pub(crate) mod layout;
+pub(crate) mod peers;
+pub(crate) mod ports;
+pub(crate) mod run;
+pub(crate) mod status;
 mod table;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::process;
@@ -52,28 +52,47 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let target = shell::target()?;
-    let program = match &args.gossip_peer {
-        Some(program) => {
-            program.canonicalize().with_context(|| format!("no {}", program.display()))?
-        }
-        None => build(&target, &interrupt)?,
-    };
+    let program = executable(args.gossip_peer.as_deref(), &target, &interrupt)?;
     let home = target.join("demo").join(run_id());
     let result = perform(args, &program, &home, &interrupt);
-    let failed = result.is_err() && interrupt.check().is_ok();
-    if args.keep || failed {
-        println!("the peers' directories and logs are in {}", home.display());
-    } else if home.exists() {
-        std::fs::remove_dir_all(&home)
-            .with_context(|| format!("cannot remove {}", home.display()))?;
-    }
-    let summary = result?;
+    let summary = leave(&home, args.keep, result, &interrupt)?;
     println!("{}", summary.sentence());
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     }
     ensure!(summary.identical, "not every ledger is identical and complete");
     Ok(())
+}
+
+/// Removes the directory of a run, unless it failed or is wanted.
+pub(crate) fn leave<T>(
+    home: &Path,
+    keep: bool,
+    result: Result<T>,
+    interrupt: &Interrupt,
+) -> Result<T> {
+    let failed = result.is_err() && interrupt.check().is_ok();
+    if keep || failed {
+        println!("the peers' directories and logs are in {}", home.display());
+    } else if home.exists() {
+        std::fs::remove_dir_all(home)
+            .with_context(|| format!("cannot remove {}", home.display()))?;
+    }
+    result
+}
+
+/// `program` if one is named, else the daemon of this workspace, built in release.
+pub(crate) fn executable(
+    program: Option<&Path>,
+    target: &Path,
+    interrupt: &Interrupt,
+) -> Result<PathBuf> {
+    match program {
+        Some(program) => {
+            program.canonicalize().with_context(|| format!("no {}", program.display()))
+        }
+        None => build(target, interrupt),
+    }
 }
 
 fn perform(
@@ -159,7 +178,7 @@ fn build(target: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
 }
 
 /// A name that no other run has.
-fn run_id() -> String {
+pub(crate) fn run_id() -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", since.as_secs(), process::id())
 }

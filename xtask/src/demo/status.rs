@@ -46,6 +46,13 @@ pub(crate) struct Ways {
     pub(crate) by_catch_up: u64,
 }
 
+impl Ways {
+    /// Blocks committed in all.
+    pub(crate) const fn total(&self) -> u64 {
+        self.by_source + self.by_push + self.by_pull + self.by_catch_up
+    }
+}
+
 impl std::ops::AddAssign for Ways {
     fn add_assign(&mut self, other: Self) {
         self.by_source += other.by_source;

@@ -1,6 +1,7 @@
 //! `cargo xtask sim spread`: whole peers, virtual time, one block after the other.
 
 use std::ops::RangeInclusive;
+#[cfg(feature = "lab")]
 use std::time::Duration;
 
 use anyhow::{Context, Result};
