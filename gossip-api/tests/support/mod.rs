@@ -4,9 +4,13 @@
     unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
     reason = "each test file uses its part"
 )]
 
+pub mod random;
 mod samples;
 
 pub use samples::*;
