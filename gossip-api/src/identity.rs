@@ -187,6 +187,10 @@ impl IdentityMap {
 
     /// Drops and returns every identity that ran out, was not used for long, or that `suspect` flags and
     /// the host no longer accepts. Our own is returned if it ran out, but stays.
+    ///
+    /// After a channel's configuration has changed, `suspect` flags the identities of its organisations:
+    /// only those are validated again, and a valid one stays however suspected. Whatever was learned under
+    /// an identity returned here is void: connections, records, state infos, claims.
     // fabric: gossip/identity/identity.go SuspectPeers
     pub fn purge(
         &self,

@@ -4,13 +4,14 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gossip_api::{
-    BlockHash, BlockHeader, ChannelId, ChannelTag, CryptoError, Endpoint, Expiration, Height,
-    IdentityMap, IdentityMapConfig, Mono, PkiId, SeqNum, Wakeup, Wall, check_signature_form,
-    earliest, select_peers,
+    Block, BlockError, BlockHash, BlockHeader, ChannelId, ChannelTag, CryptoError, Endpoint,
+    Expiration, Height, IdentityMap, IdentityMapConfig, MessageCryptoService, Mono, PeerIdentity,
+    PkiId, SeqNum, Signature, Wakeup, Wall, check_signature_form, earliest, select_peers,
 };
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
@@ -57,6 +58,129 @@ fn purging_takes_the_expired_the_unused_and_the_suspected_but_not_us() {
     assert_eq!(map.purge(&host, &|_| false, at(60)), vec![idle]);
     assert_eq!(map.purge(&host, &|_| false, at(1000)), vec![used]);
     assert!(map.get(&host.pki_id(), at(1000).mono).is_some());
+}
+
+#[test]
+fn only_the_suspected_are_asked_about_and_only_those_no_longer_valid_go() {
+    // fabric: gossip/identity/identity_test.go TestListInvalidIdentities
+    let host = Host::named("org1.me");
+    let map = map(&host, IdentityMapConfig::default());
+    let put = |name: &str| map.put(&identity(name), &host, &host, at(1)).unwrap();
+    let (revoked, valid, spared) = (put("org2.revoked"), put("org2.valid"), put("org3.revoked"));
+    let revoking = Revoking { host: &host, asked: Mutex::default() };
+    let of_org2 = |identity: &PeerIdentity| identity.as_bytes().starts_with(b"org2.");
+    assert_eq!(map.purge(&revoking, &of_org2, at(2)), vec![revoked]);
+    assert_eq!(revoking.asked.into_inner().unwrap().len(), 2, "nobody else was validated again");
+    assert_eq!(map.get(&revoked, at(2).mono), None);
+    assert!(map.get(&valid, at(2).mono).is_some() && map.get(&spared, at(2).mono).is_some());
+    // One that was thrown out may come back, if it is valid again.
+    assert_eq!(map.put(&identity("org2.revoked"), &host, &host, at(3)), Ok(revoked));
+}
+
+#[test]
+fn own_identity_is_reported_when_it_is_no_longer_valid_but_stays() {
+    // fabric: gossip/identity/identity_test.go TestListInvalidIdentities
+    let host = Host::named("org1.me@10");
+    let map = map(&host, IdentityMapConfig::default());
+    let other = map.put(&identity("org1.b"), &host, &host, at(1)).unwrap();
+    assert_eq!(map.purge(&host, &|_| false, at(11)), vec![host.pki_id()]);
+    assert!(map.get(&host.pki_id(), at(11).mono).is_some());
+    map.remove(&host.pki_id());
+    map.remove(&other);
+    assert_eq!((map.len(), map.is_empty()), (1, false));
+}
+
+#[test]
+fn an_invalid_own_identity_stops_the_start() {
+    // fabric: gossip/identity/identity_test.go TestExpirationPanic
+    let new = |name: &str| {
+        let (host, config) = (Host::named(name), IdentityMapConfig::default().checked().unwrap());
+        IdentityMap::new(config, &host.identity, &host, &host, at(6)).unwrap_err()
+    };
+    assert_eq!(new("org1.old@5"), CryptoError::Expired);
+    assert!(matches!(new("bad"), CryptoError::InvalidIdentity(_)));
+    assert_eq!(new(""), CryptoError::EmptyIdentity);
+    let config = IdentityMapConfig { items_per_org_max: 0, ..Default::default() };
+    assert!(config.checked().is_err());
+}
+
+#[test]
+fn an_identity_is_good_until_its_last_second() {
+    // fabric: gossip/identity/identity_test.go TestExpiration
+    let host = Host::named("org1.me");
+    let map = map(&host, IdentityMapConfig::default());
+    let ends = map.put(&identity("org1.a@100"), &host, &host, at(1)).unwrap();
+    let stays = map.put(&identity("org1.b"), &host, &host, at(1)).unwrap();
+    assert_eq!(map.purge(&host, &|_| false, at(100)), vec![]);
+    assert_eq!(map.purge(&host, &|_| false, at(101)), vec![ends]);
+    // fabric: gossip/identity/identity_test.go TestGet
+    assert_eq!(map.get(&stays, at(101).mono), Some(identity("org1.b")));
+    assert_eq!(map.get(&ends, at(101).mono), None);
+}
+
+#[test]
+fn identities_are_known_by_fingerprint_and_organisation() {
+    // fabric: gossip/identity/identity_test.go TestIdentityInfo
+    // fabric: gossip/api/api_test.go TestPeerIdentitySetByOrg
+    // fabric: gossip/api/api_test.go TestPeerIdentitySetByID
+    let host = Host::named("org1.me");
+    let map = map(&host, IdentityMapConfig::default());
+    for name in ["org1.a", "org2.b"] {
+        let id = map.put(&identity(name), &host, &host, at(1)).unwrap();
+        assert_eq!(map.get(&id, Mono::ZERO), Some(identity(name)));
+        assert_eq!(map.org_of(&id).unwrap().as_str(), &name[..4]);
+    }
+    assert_eq!(map.org_of(&PkiId::from_bytes([9; 32])), None);
+}
+
+/// Accepts no identity whose name ends in "revoked", and counts what it is asked.
+struct Revoking<'a> {
+    host: &'a Host,
+    asked: Mutex<Vec<PeerIdentity>>,
+}
+
+impl MessageCryptoService for Revoking<'_> {
+    fn pki_id_of_cert(&self, identity: &PeerIdentity) -> Option<PkiId> {
+        self.host.pki_id_of_cert(identity)
+    }
+
+    fn verify_block(&self, _: &ChannelId, _: SeqNum, _: &Block) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn verify_block_attestation(&self, _: &ChannelId, _: &Block) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
+        self.host.sign(message)
+    }
+
+    fn verify(&self, id: &PeerIdentity, sig: &[u8], message: &[u8]) -> Result<(), CryptoError> {
+        self.host.verify(id, sig, message)
+    }
+
+    fn verify_by_channel(
+        &self,
+        _: &ChannelId,
+        id: &PeerIdentity,
+        sig: &[u8],
+        message: &[u8],
+    ) -> Result<(), CryptoError> {
+        self.host.verify(id, sig, message)
+    }
+
+    fn validate_identity(&self, identity: &PeerIdentity) -> Result<(), CryptoError> {
+        self.asked.lock().unwrap().push(identity.clone());
+        if identity.as_bytes().ends_with(b"revoked") {
+            return Err(CryptoError::InvalidIdentity("revoked".into()));
+        }
+        Ok(())
+    }
+
+    fn expiration(&self, identity: &PeerIdentity) -> Result<Expiration, CryptoError> {
+        self.host.expiration(identity)
+    }
 }
 
 #[test]
