@@ -7,7 +7,8 @@
 //!   blocks come from ([`BlockSource`]) and where they go ([`Ledger`]);
 //! * the shape of every protocol core ([`Machine`]): told the time and one input, answers with actions;
 //! * the wire form of messages ([`message::codec`] inside), and the doors from bytes to trust:
-//!   [`Envelope`] -> [`SignedMessage`] -> [`Verified`].
+//!   [`Envelope`] -> [`SignedMessage`] -> [`Verified`];
+//! * what invalidates what ([`Message::replaces`]), and the store that acts on it ([`MessageStore`]).
 //!
 //! It does not hold sockets, clocks, tasks or protocol state.
 //!
@@ -18,7 +19,8 @@
 //! # Invariants
 //! - No function here panics, whatever bytes it is given.
 //! - `decode(b) = Ok(m)` implies `encode(m) = b`.
-//! - Nothing decoded takes more memory than a small multiple of its bytes; every sequence is [`Bounded`].
+//! - Decoding allocates at most five times the bytes given and 8 KiB; every sequence is [`Bounded`].
+//! - A [`MessageStore`] holds no more than its bounds, whoever fills it.
 //! - Only this crate makes a [`Verified`].
 
 mod bounded;

@@ -51,8 +51,11 @@ fn frame(class: u8, body: &[u8]) -> Bytes {
     frame.into()
 }
 
-/// The body of a list's message: what stands in front of the count, and behind the elements.
-fn lists() -> Vec<(Kind, Vec<u8>, usize, Vec<u8>, Vec<u8>)> {
+/// The body of a list's message: what stands in front of the count, the greatest count, the smallest
+/// element, and what stands behind the elements.
+type List = (Kind, Vec<u8>, usize, Vec<u8>, Vec<u8>);
+
+fn lists() -> Vec<List> {
     let hash = vec![0; 32];
     let pull = [vec![0; 8], vec![0; 8], vec![0; 4]].concat();
     let member = [vec![0; 8], vec![0; 8], vec![0; 8], vec![0, 0]].concat();

@@ -6,13 +6,13 @@ mod support;
 use bytes::Bytes;
 use gossip_api::message::{
     Acknowledgement, Class, ItemId, Kind, Origin, PeerIdentities, PrivateData, PrivateDataRequest,
-    PullDigest, PullHello, PullKind, PullRequest, SealedStateInfo, WIRE_VERSION,
+    PullDigest, PullHello, PullKind, PullRequest, SealedStateInfo, Secret, WIRE_VERSION,
 };
 use gossip_api::{
-    Bounded, ChannelId, Envelope, ErrorText, IdentityMap, IdentityMapConfig, Message, NetworkId,
-    Nonce, PeerIdentity, PkiId, Tag, Verified, WireError,
+    Bounded, ChannelId, CryptoError, Endpoint, Envelope, Epoch, ErrorText, IdentityMap,
+    IdentityMapConfig, Message, NetworkId, Nonce, PeerIdentity, PkiId, Tag, Verified, WireError,
 };
-use support::{Host, at, identity, peer, samples, sealed, state_info, trade};
+use support::{Host, at, identity, peer, record, samples, sealed, state_info, trade};
 
 fn sample(kind: Kind) -> Message {
     samples().into_iter().find(|message| message.kind() == kind).unwrap()
@@ -205,6 +205,48 @@ fn only_the_originators_kinds_are_signed() {
     // fabric: gossip/protoext/signing_test.go TestToGossipMessageNilEnvelope
     assert!(Envelope::decode(&Bytes::new()).is_err());
     assert!(Envelope::decode(&Bytes::from_static(&[WIRE_VERSION, 1])).is_err());
+}
+
+#[test]
+fn a_signature_has_a_greatest_length() {
+    // fabric: gossip/protoext/signing_test.go TestSignedGossipMessageSign
+    let envelope = Envelope::unsigned(&sample(Kind::Record));
+    let longest = Bytes::from(vec![1; Envelope::SIGNATURE_MAX]);
+    let signed = envelope.clone().with_signature(longest.clone()).unwrap();
+    assert_eq!(*signed.signature(), longest);
+    let longer = Bytes::from(vec![1; Envelope::SIGNATURE_MAX + 1]);
+    assert!(matches!(envelope.with_signature(longer), Err(CryptoError::Sign(_))));
+}
+
+#[test]
+fn an_internal_endpoint_is_believed_beside_its_own_record_only() {
+    // fabric: gossip/protoext/signing_test.go TestEnvelope_SignSecret
+    // fabric: gossip/protoext/signing_test.go TestInternalEndpoint
+    let endpoint = |name: &str| Endpoint::new(name).unwrap();
+    let secret = Secret { internal_endpoint: endpoint("10.0.0.1:7051"), salt: [1; 32] };
+    let mut record = record();
+    assert!(!secret.belongs_to(&record));
+    record.secret = secret.commitment(&record.pki_id, record.epoch);
+    assert!(secret.belongs_to(&record));
+    let moved = Secret { internal_endpoint: endpoint("10.0.0.2:7051"), ..secret.clone() };
+    assert!(!moved.belongs_to(&record), "another endpoint");
+    assert!(!Secret { salt: [2; 32], ..secret.clone() }.belongs_to(&record), "another salt");
+    record.epoch = Epoch::new(record.epoch.get() + 1);
+    assert!(!secret.belongs_to(&record), "the record of another life");
+    // fabric: gossip/protoext/signing_test.go TestToString
+    assert!(!format!("{secret:?}").contains("10.0.0.1"));
+}
+
+#[test]
+fn what_is_printed_holds_no_payload_and_no_signature() {
+    // fabric: gossip/protoext/signing_test.go TestToString
+    // fabric: gossip/protoext/stringers_test.go TestRemotePvtDataResponseToString
+    for message in samples() {
+        let printed = format!("{:?}", sealed(&message).open().unwrap());
+        for hidden in ["data of the block", "private data", "90, 90, 90", "5a5a5a"] {
+            assert!(!printed.contains(hidden), "{printed}");
+        }
+    }
 }
 
 #[test]
