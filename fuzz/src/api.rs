@@ -5,9 +5,11 @@ use bytes::Bytes;
 use gossip_api::message::{Class, Hello, WIRE_VERSION, codec};
 use gossip_api::{Envelope, Message};
 
-/// Every door by its target's name.
-pub const DOORS: [(&str, fn(&[u8])); 3] =
-    [("frame", frame), ("message", message), ("hello", hello)];
+/// A target's name and its body.
+pub type Door = (&'static str, fn(&[u8]));
+
+/// Every door.
+pub const DOORS: [Door; 3] = [("frame", frame), ("message", message), ("hello", hello)];
 
 /// A frame without its length, as the transport hands it up.
 pub fn frame(bytes: &[u8]) {

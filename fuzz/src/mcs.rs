@@ -13,8 +13,11 @@ use gossip_api::{
 use peer_mcs::{Advisor, Channel, Channels, FabricCodec, LocalMsp, Mcs, Tip, fuzz};
 use prost::Message as _;
 
-/// Every door by its target's name.
-pub const DOORS: [(&str, fn(&[u8])); 9] = [
+/// A target's name and its body.
+pub type Door = (&'static str, fn(&[u8]));
+
+/// Every door.
+pub const DOORS: [Door; 9] = [
     ("block", block),
     ("identity", identity),
     ("certificate", certificate),
