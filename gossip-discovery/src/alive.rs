@@ -1,9 +1,11 @@
 //! Beats and records: ours sent, others' relayed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use gossip_api::message::{Beat, Beats, Message, Record, ShortId};
 use gossip_api::{Bounded, MessageHeader, Mono, OrgId, PkiId, Verified, select_peers};
+use rand_core::Rng;
 
 use crate::disclose::{Listener, Subject, may_tell};
 use crate::discovery::{Action, Discovery, MembershipEvent};
@@ -20,6 +22,8 @@ pub(crate) struct Relay {
     /// Neighbours that we chose to exchange beats with.
     pub(crate) chosen: BTreeSet<PkiId>,
     last: Option<Mono>,
+    /// New beats of others since our own last one: about one of each live member is to be expected.
+    heard: usize,
 }
 
 impl Relay {
@@ -87,8 +91,13 @@ impl Discovery {
             return;
         }
         self.sign(now);
-        let wait = self.config.beat_every;
+        let every = self.config.beat_every;
+        // Peers that were started together do not beat in step.
+        let phase = Duration::from_nanos(self.rng.next_u64() % 1_000_000_000);
+        let first = self.own.progress() == 0;
+        let wait = if first { every.mul_f64(phase.as_secs_f64()) } else { every };
         self.timers.set(Deadline::Beat, now.after(wait));
+        self.check_supply(now);
         if let Some(beat) = self.own.next_beat() {
             let external = self.own.me.external_endpoint.is_some();
             let (member, org) = (self.own.me.pki_id, self.own.me.org.clone());
@@ -97,6 +106,22 @@ impl Discovery {
             self.schedule_relay(now);
         }
         self.sign(now);
+    }
+
+    /// Whoever hears of few members while all of them live has the wrong neighbours: others are chosen, and
+    /// one is asked for what was missed, before anybody is accused of being late.
+    fn check_supply(&mut self, now: Mono) {
+        let heard = std::mem::take(&mut self.relay.heard);
+        let live = self.view.live();
+        if live < SUPPLY_LIVE || heard.saturating_mul(2) >= live {
+            return;
+        }
+        self.counters.starved = self.counters.starved.saturating_add(1);
+        self.relay.chosen.clear();
+        let pool: Vec<PkiId> = self.connections.links.keys().copied().collect();
+        for peer in select_peers(&mut self.rng, 1, &pool, |_| true) {
+            self.ask_soon(now, peer);
+        }
     }
 
     pub(crate) fn on_beats(&mut self, now: Mono, from: PkiId, beats: &[Beat]) {
@@ -162,6 +187,7 @@ impl Discovery {
             external: member.record.endpoint.is_some(),
         };
         self.relay.fresh.insert(beat.member, fresh);
+        self.relay.heard += 1;
         Heard::Newer(member.status)
     }
 
@@ -286,6 +312,19 @@ impl Discovery {
         })
     }
 
+    /// Keeps the neighbours we chose a uniform sample of all: else everybody would stay with whom it met
+    /// first, which is the bootstrap peer.
+    pub(crate) fn consider_for_beats(&mut self, peer: PkiId) {
+        let links = u64::try_from(self.connections.links.len()).unwrap_or(u64::MAX).max(1);
+        let drawn = usize::try_from(self.rng.next_u64() % links).unwrap_or(usize::MAX);
+        let full = self.relay.chosen.len() >= self.config.relay_to;
+        if full && drawn < self.relay.chosen.len() && !self.relay.chosen.contains(&peer) {
+            let replaced = self.relay.chosen.iter().nth(drawn).copied();
+            replaced.map(|replaced| self.relay.chosen.remove(&replaced));
+            self.relay.chosen.insert(peer);
+        }
+    }
+
     /// With whom beats are exchanged: a few that we chose, and those who chose us. The relation is
     /// symmetric, so that a flood over it reaches everybody, and each edge carries a beat once or twice.
     pub(crate) fn beat_neighbours(&mut self, now: Mono) -> Vec<PkiId> {
@@ -321,6 +360,8 @@ impl Discovery {
     }
 }
 
+/// With fewer live members than this, hearing of few proves nothing.
+const SUPPLY_LIVE: usize = 8;
 /// Frames of beats that one neighbour may send: five a second are usual.
 const BEAT_FRAMES: Rate = Rate { per_second: 20, burst: 60 };
 /// Beats in one frame; the message's own bound.

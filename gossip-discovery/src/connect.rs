@@ -127,6 +127,7 @@ impl Discovery {
         if self.exchange.started.is_none() {
             self.exchange.started = Some(now);
         }
+        self.consider_for_beats(peer);
         let wait = self.jittered(self.config.sync_fast_every);
         self.timers.at_latest(Deadline::Sync, now.after(wait));
         self.start_beating(now);

@@ -54,6 +54,8 @@ pub struct Counters {
     pub probes_sent: u64,
     /// Members that became late or lost their connection.
     pub suspected: u64,
+    /// Intervals in which fewer than half of the live members were heard.
+    pub starved: u64,
     /// Members announced as alive.
     pub became_alive: u64,
     /// Members announced as dead.

@@ -86,6 +86,14 @@ impl Probes {
         self.signing.retain(|_, (_, at)| now.since(*at) < ROUTE_KEPT);
     }
 
+    /// Keeps the list of nonces in the order of their age from outgrowing the nonces themselves.
+    fn forget_answered(&mut self) {
+        if self.routed.len() >= 2 * ROUTES_MAX {
+            let routes = &self.routes;
+            self.routed.retain(|(_, nonce)| routes.contains_key(nonce));
+        }
+    }
+
     fn take_route(&mut self, nonce: &Nonce) -> Option<Route> {
         let route = self.routes.remove(nonce)?;
         self.no_longer_awaited(route.target);
@@ -170,7 +178,7 @@ impl Discovery {
                     }
                 }
                 Status::Known => {
-                    let due = member.learned.after(HELLO_FIRST).max(member.proof_after);
+                    let due = member.proof_after;
                     if due <= now && unproved.len() < PROOFS_AT_ONCE {
                         unproved.push(*short);
                     } else {
@@ -264,6 +272,18 @@ impl Discovery {
         self.look_by(now.after(pause));
     }
 
+    /// How long a new member has to prove itself by a connection before it is asked. Where not everybody
+    /// is connected to everybody, the many first questions are spread over time, so that neither a bootstrap
+    /// peer, which all of them would go through, nor those who sign are flooded.
+    pub(crate) fn first_proof_after(&mut self) -> Duration {
+        let live = self.view.len() - self.view.dead();
+        if live <= self.config.mesh_max {
+            return HELLO_FIRST;
+        }
+        let spread = u64::try_from(live).unwrap_or(u64::MAX).saturating_mul(FIRST_PROOFS_MS);
+        HELLO_FIRST + Duration::from_millis(self.rng.next_u64() % spread)
+    }
+
     /// A member is due at this time.
     pub(crate) fn look_by(&mut self, at: Mono) {
         self.probes.look_at = self.probes.look_at.min(at);
@@ -350,12 +370,10 @@ impl Discovery {
         {
             return Err(DropReason::Stale);
         }
-        if self.probes.routed.len() >= ROUTES_MAX {
-            self.probes.prune(now);
-        }
-        if self.probes.routed.len() >= ROUTES_MAX {
+        if self.probes.routes.len() >= ROUTES_MAX {
             return Err(DropReason::TooMany);
         }
+        self.probes.forget_answered();
         self.probes.routes.insert(ask.nonce, Route { target: ask.target, from });
         self.probes.routed.push_back((now, ask.nonce));
         *self.probes.awaited.entry(ask.target).or_default() += 1;
@@ -483,12 +501,14 @@ const UNSIGNED_PER_LINK: usize = 256;
 const UNSIGNED_KEPT: Duration = Duration::from_secs(1);
 /// Questions remembered that were passed on.
 pub(crate) const ROUTES_MAX: usize = 32_768;
-/// For how long: longer than anybody waits for the answer.
-const ROUTE_KEPT: Duration = Duration::from_secs(5);
+/// For how long: as long as a nonce may wait for its signature, and a second for the way there and back.
+const ROUTE_KEPT: Duration = Duration::from_secs(2);
 /// Nonces of one probe.
 const NONCES_PER_PROBE: usize = 16;
 /// A new member is expected to be proved by a connection in this time; then it is asked.
-pub(crate) const HELLO_FIRST: Duration = Duration::from_millis(250);
+const HELLO_FIRST: Duration = Duration::from_millis(250);
+/// First questions of members known by hearsay: one per this many milliseconds.
+const FIRST_PROOFS_MS: u64 = 8;
 /// Members known by hearsay that are asked at once, ten times a second.
 const PROOFS_AT_ONCE: usize = 32;
 /// How often a member known by hearsay is asked before it counts as dead.

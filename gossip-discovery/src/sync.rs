@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use crate::discovery::{Action, CheckedMember, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::{Bucket, Rate};
-use crate::probe::HELLO_FIRST;
 use crate::timers::Deadline;
 use crate::view::{Announced, Backoff, Member, Status};
 
@@ -460,7 +459,11 @@ impl Discovery {
         if let Some(beat) = &beat {
             self.hear_one(now, from, beat);
         }
-        self.look_by(now.after(HELLO_FIRST));
+        let first_proof = self.first_proof_after();
+        if let Some(member) = self.view.get_mut(&short) {
+            member.proof_after = member.learned.after(first_proof);
+        }
+        self.look_by(now.after(first_proof));
         self.judge_link(now, pki_id, epoch);
         self.timers.at_latest(Deadline::Connect, now.after(CONNECT_SOON));
         self.start_sweeping(now);

@@ -1,5 +1,12 @@
 //! Fabric's scenarios of `gossip/discovery`, by their names, on the machine and the simulated network.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod support;
 
