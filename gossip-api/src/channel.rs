@@ -1,5 +1,7 @@
 //! What a channel's configuration tells the layer.
 
+use std::sync::Arc;
+
 use crate::id::{ChannelId, OrgId};
 
 /// A channel configuration, already verified by the host, in the layer's terms.
@@ -16,6 +18,13 @@ pub trait JoinChannelMessage: Send + Sync {
 
     /// The channel's name.
     fn channel(&self) -> &ChannelId;
+}
+
+/// The host's word to the layer that a channel is to be joined, or has a newer configuration.
+// fabric: gossip/api/channel.go ChannelNotifier
+pub trait ChannelNotifier: Send + Sync {
+    /// Takes over the configuration. Returns at once.
+    fn join_channel(&self, config: Arc<dyn JoinChannelMessage>);
 }
 
 /// A peer that its organisation names in the channel configuration, for others to connect to.

@@ -21,6 +21,10 @@ pub type Accepted = Pin<Box<dyn Stream<Item = (PkiId, Message)> + Send>>;
 /// Which messages a subscriber wants.
 pub type Predicate = Arc<dyn Fn(&Message) -> bool + Send + Sync>;
 
+/// Tells which identities might have lost their validity, so that they are looked at again.
+// fabric: gossip/api/channel.go PeerSuspector
+pub type PeerSuspector = Arc<dyn Fn(&PeerIdentity) -> bool + Send + Sync>;
+
 /// Why the service did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -64,10 +68,11 @@ pub trait Gossip: Send + Sync {
     /// If the service has stopped.
     async fn update_metadata(&self, metadata: Bytes) -> Result<(), GossipError>;
 
-    /// Tells the channel our ledger's height.
+    /// Tells the channel our ledger's height: all that Fabric 1.0's channel metadata held.
     ///
     /// # Errors
     /// If the channel is not joined.
+    // fabric: gossip/gossip/gossip.go UpdateChannelMetadata, UpdateLedgerHeight
     async fn update_ledger_height(
         &self,
         channel: &ChannelId,
@@ -98,7 +103,7 @@ pub trait Gossip: Send + Sync {
     async fn leave_chan(&self, channel: &ChannelId) -> Result<(), GossipError>;
 
     /// Validates again every identity that `suspect` flags; cuts off those that fail.
-    async fn suspect_peers(&self, suspect: Arc<dyn Fn(&PeerIdentity) -> bool + Send + Sync>);
+    async fn suspect_peers(&self, suspect: PeerSuspector);
 
     /// Stops: nothing is sent afterwards, no task is left. Idempotent.
     async fn stop(&self);

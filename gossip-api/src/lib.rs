@@ -41,11 +41,11 @@ mod store;
 mod verify;
 
 pub use bounded::{Blob, Bounded, TooLong};
-pub use channel::{AnchorPeer, JoinChannelMessage};
+pub use channel::{AnchorPeer, ChannelNotifier, JoinChannelMessage};
 pub use config::{Checked, ConfigError};
 pub use crypto::{Expiration, MessageCryptoService, Signature, check_signature_form};
 pub use error::{BlockError, CryptoError, LedgerError, SourceError, VerifyError, WireError};
-pub use gossip::{Accepted, Gossip, GossipError, GossipService, Predicate};
+pub use gossip::{Accepted, Gossip, GossipError, GossipService, PeerSuspector, Predicate};
 pub use id::{
     BlockHash, ChannelId, ChannelTag, Endpoint, Epoch, ErrorText, Height, NetworkId, Nonce, OrgId,
     PkiId, SeqNum,
