@@ -32,7 +32,8 @@ pub struct DiscoveryConfig {
     pub sync_fast_every: Duration,
     /// How long the quicker exchange lasts. Fabric: none.
     pub sync_fast_for: Duration,
-    /// How long a direct probe may take, health permitting: a round trip and 100 ms for the signature.
+    /// How long a direct probe is alone, health permitting. Its answer counts until the probes through
+    /// others have waited as well; both together must exceed two round trips and 100 ms for the signature.
     ///
     /// Fabric: none; the nearest is `peer.gossip.connTimeout`, 2 s.
     pub probe_wait: Duration,
@@ -83,8 +84,8 @@ impl Default for DiscoveryConfig {
             sync_every: Duration::from_secs(4),
             sync_fast_every: Duration::from_millis(250),
             sync_fast_for: Duration::from_secs(5),
-            probe_wait: Duration::from_millis(300),
-            probe_through_wait: Duration::from_millis(500),
+            probe_wait: Duration::from_millis(200),
+            probe_through_wait: Duration::from_millis(400),
             probe_helpers: 3,
             dead_retry_every: Duration::from_secs(1),
             forget_after: Duration::from_secs(600),

@@ -368,7 +368,7 @@ fn a_late_member_is_asked_directly_then_through_others_and_a_proof_saves_it() {
     bench.pass(ms(300));
     let short = ShortId::of(&late.pki_id);
     let direct = bench.asked_of(&late).remove(&short).expect("asked directly");
-    bench.pass(ms(400));
+    bench.pass(ms(250));
     let through = bench.asked_of(&helper);
     assert_eq!(through[&short].len(), 1, "and through another");
     assert!(through.contains_key(&ShortId::of(&helper.pki_id)), "who shows that it hears us");

@@ -33,24 +33,30 @@ fn a_hundred_peers_have_the_full_view_within_a_second_and_a_half() {
 
 #[test]
 fn a_crash_is_known_to_everybody_within_six_seconds() {
-    for seed in 0..u64::from(peers(10, 1)) {
-        let count = peers(100, 30);
+    // How long it takes depends on how old the last beat was: one crash per seed, all of them together.
+    let mut took: Vec<Duration> = Vec::new();
+    for seed in 0..u64::from(peers(12, 9)) {
+        let count = peers(100, 20);
         let mut net = Net::started(seed, count, DiscoveryConfig::default());
         net.run(secs(10));
         let crashed = net.pki_id(5);
         let start = net.cluster.now().mono;
         net.cluster.crash(5);
         net.run(secs(8));
-        let mut took: Vec<Duration> = (0..count as usize)
-            .filter(|peer| *peer != 5)
-            .map(|peer| death_of(&net, peer, &crashed).expect("noticed").since(start))
-            .collect();
-        took.sort();
-        println!("detected: median {:?}, max {:?}", took[took.len() / 2], took[took.len() - 1]);
-        assert!(took[took.len() / 2] <= secs(3), "SIM_SEED={seed}");
-        assert!(took[took.len() - 1] <= secs(6), "SIM_SEED={seed}");
-        assert_eq!(net.deaths(), took.len(), "SIM_SEED={seed}");
+        let others = (0..count as usize).filter(|peer| *peer != 5);
+        let before = took.len();
+        took.extend(
+            others.map(|peer| {
+                death_of(&net, peer, &crashed).expect("everybody notices").since(start)
+            }),
+        );
+        assert_eq!(net.deaths(), took.len() - before, "nobody else dies, SIM_SEED={seed}");
     }
+    took.sort();
+    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("detected: median {median:?}, max {longest:?}");
+    assert!(median <= secs(3), "{median:?}");
+    assert!(longest <= secs(6), "{longest:?}");
 }
 
 #[test]
