@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gossip_api::message::CloseReason;
-use gossip_api::{Endpoint, Envelope, Epoch, OrgId, PeerIdentity, PkiId, RemotePeer, SignedMessage};
+use gossip_api::{
+    Endpoint, Envelope, Epoch, OrgId, PeerIdentity, PkiId, RemotePeer, SignedMessage,
+};
 
 /// What the layer above tells the transport to do. Commands never wait.
 #[derive(Clone, Debug)]
