@@ -13,7 +13,7 @@
 //! It does not hold sockets, clocks, tasks or protocol state.
 //!
 //! ```text
-//!   bytes --Envelope::decode--> Envelope --open--> SignedMessage --verify_signed / verify_sender--> Verified
+//!   bytes --Envelope::decode--> Envelope --open--> SignedMessage --Verified::signed / sender--> Verified
 //! ```
 //!
 //! # Invariants

@@ -83,6 +83,7 @@ async fn run(
 ) {
     let mut wait = RETRY_MIN;
     let mut failing = false;
+    let mut failures = 0u32;
     loop {
         let from = demands.borrow().next;
         let outcome = match source.blocks(&channel, from).await {
@@ -97,6 +98,11 @@ async fn run(
                 failing = true;
             }
             Err(_) => {}
+        }
+        failures = if delivered { 1 } else { failures.saturating_add(1) };
+        if failures.is_multiple_of(YIELD_AFTER) {
+            // The loop is gone only when everything stops.
+            let _ = inputs.send(Note::Input(Input::SourceFailed(channel.clone()))).await;
         }
         wait = if delivered { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
         tokio::time::sleep(wait).await;
@@ -149,6 +155,9 @@ fn broken(channel: &ChannelId, reason: &str) -> SourceError {
 
 /// First wait after a failure.
 const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// So many failures in a row make an elected leader give way: a second or two.
+const YIELD_AFTER: u32 = 4;
 
 /// Longest wait after failures. Fabric backs off to an hour; a minute is soon enough to notice a return.
 const RETRY_MAX: Duration = Duration::from_secs(60);

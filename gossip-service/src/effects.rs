@@ -385,7 +385,8 @@ impl Effects {
     fn start_delivery(&mut self, name: ChannelId, from: gossip_api::SeqNum) {
         let source = self.channels.get(&name).and_then(|channel| channel.source.clone());
         let Some(source) = source else {
-            debug!(channel = %name, "no source of blocks is configured");
+            warn!(channel = %name, "this peer should read a source of blocks, and none is configured");
+            self.shared.spawn(async move { Input::SourceFailed(name) });
             return;
         };
         let notes = self.shared.notes.clone();

@@ -111,6 +111,9 @@ impl Machine for Peer {
             Input::FromSource { channel, block } => {
                 self.offer(now, &channel, block, BlockOrigin::Source)
             }
+            Input::SourceFailed(channel) => {
+                self.tell_election(now, &channel, gossip_election::Input::Yield)
+            }
             Input::BlockChecked { channel, block, origin, verdict } => {
                 self.on_block_checked(now, &channel, block, origin, verdict)
             }

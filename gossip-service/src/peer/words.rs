@@ -88,6 +88,8 @@ pub enum Input {
         /// The block.
         block: Block,
     },
+    /// Our own source gives nothing: if we were elected to read it, another should be.
+    SourceFailed(ChannelId),
     /// Answer to [`Action::VerifyBlock`].
     BlockChecked {
         /// The channel.

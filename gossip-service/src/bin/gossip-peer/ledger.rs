@@ -85,6 +85,12 @@ async fn walk(
     let store = data.channel(&name, Arc::clone(&codec)).map_err(refuse)?;
     let run = |error: gossip_api::LedgerError| Failure::Run(error.to_string());
     let height = store.height().await.map_err(run)?;
+    if height.last_block().is_none() {
+        return Err(Failure::Config(format!(
+            "there is no ledger of channel {name} in {}: correct --channel",
+            data_dir.display()
+        )));
+    }
     let mut verdict = Verdict {
         channel: name.to_string(),
         height: height.get(),

@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Membership, leaders and blocks for the peers of a Fabric network.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about = "Membership, leaders and blocks for the peers of a Fabric network.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -45,6 +45,12 @@ struct ChannelReport {
     name: String,
     height: u64,
     leader: bool,
+    /// Why it leads, or does not.
+    leader_why: String,
+    /// Seconds since the service's start at which that was decided.
+    leader_since_s: f64,
+    /// Whether it takes blocks from its own source.
+    delivering: bool,
     by_source: u64,
     by_push: u64,
     by_pull: u64,
@@ -81,6 +87,9 @@ fn channel(channel: &ChannelStatus) -> ChannelReport {
         name: channel.name.to_string(),
         height: channel.height.get(),
         leader: channel.leader,
+        leader_why: channel.leader_why.to_owned(),
+        leader_since_s: channel.leader_since.since(gossip_api::Mono::ZERO).as_secs_f64(),
+        delivering: channel.delivering,
         by_source: channel.committed.source,
         by_push: channel.committed.push,
         by_pull: channel.committed.pull,
@@ -151,10 +160,11 @@ fn table(report: &Report) -> String {
     }
     for channel in &report.channels {
         out += &format!(
-            "channel {}: height {}, {}, {} peers; blocks by source {}, push {}, pull {}, catch-up {}; refused {}\n",
+            "channel {}: height {}, {} ({}), {} peers; blocks by source {}, push {}, pull {}, catch-up {}; refused {}\n",
             channel.name,
             channel.height,
             if channel.leader { "leading" } else { "following" },
+            channel.leader_why,
             channel.neighbours,
             channel.by_source,
             channel.by_push,

@@ -46,7 +46,7 @@ pub(super) const STRICT: &[&str] = &["peer.gossip", "operations", "metrics", "go
 /// The keys. `peer.*` keys that are not here and not in a strict section belong to Fabric's peer, not to us.
 // fabric: sampleconfig/core.yaml peer
 pub(super) const KEYS: &[Key] = &[
-    used("peer.id", Form::Text),
+    ignored("peer.id", Form::Text, "a peer is named by its identity"),
     used("peer.networkId", Form::Text),
     used("peer.listenAddress", Form::Text),
     used("peer.address", Form::Text),
@@ -99,7 +99,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored(
         "peer.gossip.membershipTrackerInterval",
         Form::Duration,
-        "changes are told as they happen",
+        "the gauge follows every quarter of a second",
     ),
     ignored("peer.gossip.maxBlockCountToStore", Form::Count, "blocks are served from the ledger"),
     ignored("peer.gossip.maxPropagationBurstLatency", Form::Duration, "nothing waits for a batch"),
@@ -108,7 +108,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored(
         "peer.gossip.requestStateInfoInterval",
         Form::Duration,
-        "heights are told on connecting",
+        "heights are told on connecting, and asked of who is silent",
     ),
     ignored(
         "peer.gossip.publishStateInfoInterval",
@@ -120,7 +120,11 @@ pub(super) const KEYS: &[Key] = &[
     ignored("peer.gossip.connTimeout", Form::Duration, "a hello has two seconds"),
     ignored("peer.gossip.recvBuffSize", Form::Count, "queues are bounded in bytes"),
     ignored("peer.gossip.sendBuffSize", Form::Count, "queues are bounded in bytes"),
-    ignored("peer.gossip.reconnectInterval", Form::Duration, "a dead peer is tried every second"),
+    ignored(
+        "peer.gossip.reconnectInterval",
+        Form::Duration,
+        "one dead peer, drawn at random, is tried every second",
+    ),
     ignored("peer.gossip.maxConnectionAttempts", Form::Count, "nobody is given up"),
     ignored("peer.gossip.msgExpirationFactor", Form::Count, "the dead are bounded in number"),
     ignored("peer.gossip.nonBlockingCommitMode", Form::Switch, "a full buffer slows its source"),
