@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
-use crate::lab::spread;
+use crate::lab::{election, spread};
 use crate::shell::{cargo, run};
 use crate::{deny, layers, soak, test, tidy};
 
@@ -89,10 +89,11 @@ fn features() -> Result<()> {
     run(&mut cargo(["check", "--package", "gossip-service", "--no-default-features"]))
 }
 
-/// Fifty whole peers, a little loss: every block has to arrive everywhere.
+/// Fifty whole peers, a little loss: every block has to arrive everywhere. Then leaders come and go.
 fn simulation() -> Result<()> {
     let words = ["run", "--quiet", "--release", "--package", "xtask", "--features", "lab", "--"];
-    run(cargo(words).args(["sim", "spread"]).args(spread::Args::quick().to_words()))
+    run(cargo(words).args(["sim", "spread"]).args(spread::Args::quick().to_words()))?;
+    run(cargo(words).args(["sim", "election"]).args(election::Args::quick()))
 }
 
 fn doc() -> Result<()> {

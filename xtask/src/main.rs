@@ -61,6 +61,8 @@ enum Task {
 enum Simulation {
     /// How a block reaches everybody
     Spread(lab::spread::Args),
+    /// Who leads, and how soon another does
+    Election(lab::election::Args),
 }
 
 #[derive(Subcommand)]
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
 fn simulate(simulation: &Simulation) -> anyhow::Result<()> {
     match simulation {
         Simulation::Spread(args) => lab::spread::run(args),
+        Simulation::Election(args) => lab::election::run(args),
     }
 }
 

@@ -14,6 +14,7 @@
 //! ```
 
 pub(crate) mod crypto;
+pub(crate) mod election;
 pub(crate) mod spread;
 /// Whole peers in the simulated network; `gossip-service` tests itself with the same.
 #[cfg(feature = "lab")]

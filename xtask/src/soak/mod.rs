@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: real peers, and what they have to survive.
 
 pub(crate) mod crash;
-mod dice;
+pub(crate) mod dice;
 mod round;
 
 use anyhow::Result;
