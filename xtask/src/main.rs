@@ -42,7 +42,7 @@ enum Task {
     Layers,
     /// Compare with Fabric: what is cited, what deviates, what is missing
     Parity(parity::Args),
-    /// Spread genuine Fabric blocks through five real peers and compare their ledgers
+    /// Spread genuine Fabric blocks through six real peers and compare their ledgers
     Demo(demo::Args),
     /// Simulate whole peers on virtual time
     #[command(subcommand)]
@@ -59,6 +59,8 @@ enum Task {
 
 #[derive(Subcommand)]
 enum Simulation {
+    /// Who is alive: views, deaths, partitions, and their price
+    Membership(lab::membership::Args),
     /// How a block reaches everybody
     Spread(lab::spread::Args),
     /// Who leads, and how soon another does
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
 #[cfg(feature = "lab")]
 fn simulate(simulation: &Simulation) -> anyhow::Result<()> {
     match simulation {
+        Simulation::Membership(args) => lab::membership::run(args),
         Simulation::Spread(args) => lab::spread::run(args),
         Simulation::Election(args) => lab::election::run(args),
     }

@@ -15,6 +15,12 @@
 
 pub(crate) mod crypto;
 pub(crate) mod election;
+/// Peers that do nothing but membership; `gossip-discovery` tests itself with the same.
+#[cfg(feature = "lab")]
+#[path = "../../../gossip-discovery/tests/support/mod.rs"]
+#[allow(clippy::wildcard_enum_match_arm, reason = "tests")]
+mod members;
+pub(crate) mod membership;
 pub(crate) mod spread;
 /// Whole peers in the simulated network; `gossip-service` tests itself with the same.
 #[cfg(feature = "lab")]

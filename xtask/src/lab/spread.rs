@@ -45,7 +45,7 @@ pub(crate) struct Args {
 }
 
 /// `A..B` in milliseconds.
-fn latency(text: &str) -> Result<RangeInclusive<u64>> {
+pub(super) fn latency(text: &str) -> Result<RangeInclusive<u64>> {
     let (from, to) = text.split_once("..").context("must be A..B, in milliseconds")?;
     let range = from.trim().parse()?..=to.trim().parse()?;
     anyhow::ensure!(range.start() <= range.end(), "must not be empty");
