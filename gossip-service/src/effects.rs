@@ -277,14 +277,7 @@ impl Effects {
                 self.shared.metrics.dropped(reason);
             }
             Action::Refused { channel, from, number, error } => {
-                let class = error.class();
-                debug!(%channel, from = from.map(tracing::field::display), %number, class, %error, "block refused");
-                self.shared.metrics.refused(&channel, class);
-                if from.is_none()
-                    && let Some(delivery) = self.deliveries.get(&channel)
-                {
-                    delivery.refused();
-                }
+                self.on_refused(&channel, from, number, &error);
             }
             Action::Leader { channel, leading, why } => {
                 info!(%channel, leading, why, "leadership");
@@ -293,6 +286,26 @@ impl Effects {
             Action::Conflict { channel, conflict } => {
                 warn!(%channel, ?conflict, "orderers signed two blocks with one number");
             }
+        }
+    }
+
+    /// Counts a refused block. One of our own source is an operator's business, and is asked for again.
+    fn on_refused(
+        &self,
+        channel: &ChannelId,
+        from: Option<PkiId>,
+        number: gossip_api::SeqNum,
+        error: &gossip_api::BlockError,
+    ) {
+        let class = error.class();
+        self.shared.metrics.refused(channel, class);
+        if let Some(from) = from {
+            debug!(%channel, %from, %number, class, %error, "block refused");
+            return;
+        }
+        warn!(%channel, %number, class, %error, "block of the source refused");
+        if let Some(delivery) = self.deliveries.get(channel) {
+            delivery.refused();
         }
     }
 
