@@ -57,7 +57,10 @@ impl Watch {
         self.height = height;
         self.arrived_at = now;
         if !is_first {
-            self.interval = Some(self.interval.map_or(each, |old| (old + each) / 2));
+            // The end of a quiet spell is no sign of slow blocks: one gap changes the mean by little.
+            let old = self.interval.unwrap_or(INTERVAL_FIRST);
+            let each = each.min(old.saturating_mul(2));
+            self.interval = Some((old + each) / 2);
         }
     }
 
@@ -137,6 +140,9 @@ impl Election {
         Vec::new()
     }
 }
+
+/// What the time between blocks is taken to be before it is known.
+const INTERVAL_FIRST: Duration = Duration::from_secs(1);
 
 /// protocol.md 2: a leader that withholds is last choice for ten leases.
 pub(crate) const SUSPECT_LEASES: u32 = 10;
