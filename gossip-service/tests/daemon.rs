@@ -289,6 +289,10 @@ fn a_second_process_on_one_data_directory_is_told_so() {
     assert!(told.contains("data"), "{told}");
     assert!(peer.status().is_some(), "the first goes on");
     peer.stop();
+    let mut misspelt = peer.command(&["ledger", "check", "--channel", "trad"]);
+    let misspelt = misspelt.output().unwrap();
+    assert_eq!(misspelt.status.code(), Some(2));
+    assert!(!peer.home.join("data/trad.redb").exists(), "looking makes nothing");
 }
 
 #[test]

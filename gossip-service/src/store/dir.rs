@@ -50,6 +50,11 @@ impl DataDir {
         &self.path
     }
 
+    /// Whether there is a store of the channel, in whatever state.
+    pub fn holds(&self, channel: &ChannelId) -> bool {
+        self.path.join(format!("{}.redb", file_stem(channel))).exists()
+    }
+
     /// Opens one channel's store. Reads and writes files: seconds for a large or damaged store.
     ///
     /// # Errors

@@ -82,15 +82,15 @@ async fn walk(
     let codec: Arc<dyn BlockCodec> = Arc::new(FabricCodec);
     let refuse = |error: gossip_service::store::StoreError| Failure::Config(error.to_string());
     let data = DataDir::open(data_dir).map_err(refuse)?;
-    let store = data.channel(&name, Arc::clone(&codec)).map_err(refuse)?;
-    let run = |error: gossip_api::LedgerError| Failure::Run(error.to_string());
-    let height = store.height().await.map_err(run)?;
-    if height.last_block().is_none() {
+    if !data.holds(&name) {
         return Err(Failure::Config(format!(
             "there is no ledger of channel {name} in {}: correct --channel",
             data_dir.display()
         )));
     }
+    let store = data.channel(&name, Arc::clone(&codec)).map_err(refuse)?;
+    let run = |error: gossip_api::LedgerError| Failure::Run(error.to_string());
+    let height = store.height().await.map_err(run)?;
     let mut verdict = Verdict {
         channel: name.to_string(),
         height: height.get(),
