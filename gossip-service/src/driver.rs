@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gossip_api::{GossipError, Machine, NetworkMember};
+use gossip_api::{ChannelId, GossipError, Machine, Message, NetworkMember, PkiId, Verified};
 use gossip_comm::{Clock, Comm};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -17,12 +17,27 @@ use crate::peer::{ChannelStatus, Input, Peer};
 pub(crate) enum Note {
     /// Something for the machine: the answer to an action, or a block of a source.
     Input(Input),
+    /// A message whose signature holds; about a channel, under the configuration of this sequence.
+    Verified {
+        /// Over whose connection.
+        from: PkiId,
+        /// The message.
+        message: Verified<Message>,
+        /// The channel, and the sequence of its configuration when the check began.
+        judged: Option<(ChannelId, Option<u64>)>,
+    },
     /// A channel to join, with what it takes.
     Join(Box<Channel>, oneshot::Sender<Result<(), GossipError>>),
     /// The peer is about to stop; answered when its goodbyes are on their way.
     Stopping(oneshot::Sender<()>),
     /// How do things stand?
     Status(oneshot::Sender<Status>),
+}
+
+impl From<Input> for Note {
+    fn from(input: Input) -> Self {
+        Self::Input(input)
+    }
 }
 
 /// How a peer stands, for people.

@@ -67,14 +67,17 @@ impl Shared {
     }
 
     /// Runs `work` on a thread of its own kind and gives its result to the machine.
-    fn compute(self: &Arc<Self>, work: impl FnOnce(&Self) -> Option<Input> + Send + 'static) {
+    fn compute<N: Into<Note> + Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Option<N> + Send + 'static,
+    ) {
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
             let Ok(_processor) = shared.processors.acquire().await else { return };
             let worker = Arc::clone(&shared);
             let outcome = tokio::task::spawn_blocking(move || work(&worker)).await;
             match outcome {
-                Ok(Some(input)) => shared.tell(input).await,
+                Ok(Some(note)) => shared.tell(note).await,
                 Ok(None) => {}
                 Err(failure) => error!(%failure, "work beside the loop failed"),
             }
@@ -91,9 +94,9 @@ impl Shared {
         });
     }
 
-    async fn tell(&self, input: Input) {
+    async fn tell(&self, note: impl Into<Note>) {
         // The loop is gone only when everything stops.
-        let _ = self.notes.send(Note::Input(input)).await;
+        let _ = self.notes.send(note.into()).await;
     }
 }
 
@@ -155,7 +158,11 @@ impl Effects {
                 None
             }
             Judged::ToVerify(message, channel) => {
-                self.verify_later(now, from, message, channel);
+                let judged = channel.map(|name| {
+                    let sequence = peer.config_sequence(&name);
+                    (name, sequence)
+                });
+                self.verify_later(now, from, message, judged);
                 None
             }
         }
@@ -166,7 +173,7 @@ impl Effects {
         now: Now,
         from: PkiId,
         message: SignedMessage,
-        channel: Option<ChannelId>,
+        judged: Option<(ChannelId, Option<u64>)>,
     ) {
         let Ok(place) = Arc::clone(&self.shared.backlog).try_acquire_owned() else {
             self.shared.metrics.dropped("verification backlog");
@@ -174,8 +181,9 @@ impl Effects {
         };
         self.shared.compute(move |shared| {
             let _place = place;
-            match shared.trust().verify(now, message, channel.as_ref()) {
-                Ok(message) => Some(Input::Received { from, message }),
+            let channel = judged.as_ref().map(|(name, _)| name);
+            match shared.trust().verify(now, message, channel) {
+                Ok(message) => Some(Note::Verified { from, message, judged }),
                 Err(error) => {
                     debug!(%from, %error, "message not believed");
                     shared.metrics.dropped("signature");
@@ -189,6 +197,17 @@ impl Effects {
     pub(crate) fn note(&mut self, now: Now, peer: &Peer, note: Note) -> Option<Input> {
         match note {
             Note::Input(input) => Some(input),
+            Note::Verified { from, message, judged: Some((name, sequence)) }
+                if peer.config_sequence(&name) != sequence =>
+            {
+                // The channel's configuration changed meanwhile: the check began under the old one.
+                let (content, envelope, _) = message.into_parts();
+                let message = SignedMessage { message: content, envelope };
+                let judged = Some((name.clone(), peer.config_sequence(&name)));
+                self.verify_later(now, from, message, judged);
+                None
+            }
+            Note::Verified { from, message, .. } => Some(Input::Received { from, message }),
             Note::Status(answer) => {
                 let status = Status {
                     members: peer.members(),
@@ -257,9 +276,9 @@ impl Effects {
                 warn!(%epoch, "another process runs with our identity: stop one of the two");
             }
             Action::VerifyBlock { channel, block, origin } => self.verify(channel, block, origin),
-            Action::Recheck { channel, infos } => self.shared.compute(move |shared| {
+            Action::Recheck { channel, sequence, infos } => self.shared.compute(move |shared| {
                 let held = shared.trust().recheck(shared.clock.now(), &channel, infos);
-                Some(Input::Rechecked { channel, held })
+                Some(Input::Rechecked { channel, sequence, held })
             }),
             Action::Commit { channel, blocks } => self.commit(channel, blocks),
             Action::Read { channel, number, purpose } => self.read(channel, number, purpose),

@@ -24,7 +24,7 @@ use gossip_api::{
     Admit, BlockCodec, ChannelId, Checked, Envelope, Height, Machine, Message, NetworkMember, Now,
     PkiId, SeqNum, Wakeup, earliest,
 };
-use gossip_comm::{Command, InboundId, RequestId};
+use gossip_comm::{Command, RequestId};
 use gossip_discovery::{Discovery, DiscoveryConfig};
 use gossip_election::ElectionConfig;
 use gossip_state::{BlockOrigin, ServeConfig, StateConfig, Stats};
@@ -64,8 +64,6 @@ pub struct Peer {
     /// Our open questions: which channel's state transfer asked, and under which of its own numbers.
     requests: BTreeMap<RequestId, (ChannelId, u64)>,
     next_request: u64,
-    /// Open questions of others.
-    inbound: BTreeMap<InboundId, ChannelId>,
 }
 
 impl std::fmt::Debug for Peer {
@@ -102,8 +100,8 @@ impl Machine for Peer {
             Input::EpochRaised(epoch) => self.on_epoch_raised(now, epoch),
             Input::Join(request) => self.on_join(now, request),
             Input::Reconfigured(view) => self.tell_node(now, node::Input::Join(view)),
-            Input::Rechecked { channel, held } => {
-                self.tell_node(now, node::Input::Rechecked { channel, held })
+            Input::Rechecked { channel, sequence, held } => {
+                self.tell_node(now, node::Input::Rechecked { channel, sequence, held })
             }
             Input::Expelled(peer) => {
                 self.tell_discovery(now, gossip_discovery::Input::Expelled { peer })
@@ -173,7 +171,6 @@ impl Peer {
             connected: BTreeSet::new(),
             requests: BTreeMap::new(),
             next_request: 0,
-            inbound: BTreeMap::new(),
         }
     }
 
@@ -222,6 +219,11 @@ impl Peer {
     /// The channel that a message is about, where we are in it.
     pub fn channel_of(&self, from: &PkiId, message: &Message) -> Option<ChannelId> {
         self.node.channel_of(from, &message.header())
+    }
+
+    /// The sequence of the configuration by which a channel is judged now.
+    pub fn config_sequence(&self, channel: &ChannelId) -> Option<u64> {
+        self.node.config_sequence(channel)
     }
 
     /// Alive members of the whole network, never ourselves.

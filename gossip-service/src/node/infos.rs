@@ -139,19 +139,26 @@ impl Node {
         if !channel.reconfigure(view) {
             return Vec::new();
         }
-        let infos = channel.take_infos();
+        let (sequence, infos) = (channel.sequence(), channel.take_infos());
         let gone = infos.iter().map(Verified::author);
         let mut actions: Vec<Action> =
             gone.map(|peer| Action::PeerGone { channel: name.clone(), peer }).collect();
-        actions.push(Action::Recheck { channel: name.clone(), infos });
+        actions.push(Action::Recheck { channel: name.clone(), sequence, infos });
         actions
     }
 
     pub(super) fn on_rechecked(
         &mut self,
         name: &ChannelId,
+        sequence: u64,
         held: Vec<Verified<Message>>,
     ) -> Vec<Action> {
+        let Some(current) = self.config_sequence(name) else { return Vec::new() };
+        if current != sequence {
+            // Another configuration came while these were looked at under the one before.
+            let channel = name.clone();
+            return vec![Action::Recheck { channel, sequence: current, infos: held }];
+        }
         held.into_iter().flat_map(|info| self.admit_info(name, info)).collect()
     }
 

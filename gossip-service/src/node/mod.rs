@@ -61,7 +61,9 @@ impl Machine for Node {
             Input::Connected(peer) => self.on_connected(peer),
             Input::Received { from, message } => self.on_message(now, from, message),
             Input::Signed(message) => self.on_signed(message),
-            Input::Rechecked { channel, held } => self.on_rechecked(&channel, held),
+            Input::Rechecked { channel, sequence, held } => {
+                self.on_rechecked(&channel, sequence, held)
+            }
             Input::Height { channel, height } => self.on_height(now, &channel, height),
             Input::Accepted { channel, block, via } => self.on_accepted(&channel, &block, via),
             Input::Read { channel, to, nonce, block } => self.on_read(&channel, to, nonce, block),
@@ -105,6 +107,11 @@ impl Node {
                 found.map(|(name, _)| name.clone())
             }
         }
+    }
+
+    /// The sequence of a channel's configuration.
+    pub fn config_sequence(&self, channel: &ChannelId) -> Option<u64> {
+        self.channels.get(channel).map(Channel::sequence)
     }
 
     /// The channels joined.

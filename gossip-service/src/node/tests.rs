@@ -246,12 +246,31 @@ fn a_new_configuration_leaves_only_those_who_pass_it_again() {
     let Some(Action::Recheck { infos, .. }) = actions.pop() else { panic!("no recheck") };
     assert_eq!(actions.len(), 2, "both are gone for now");
     let held = infos.into_iter().filter(|info| info.author() == stays).collect();
-    let actions = world.handle(Input::Rechecked { channel: trade(), held });
+    let actions = world.handle(Input::Rechecked { channel: trade(), sequence: 2, held });
     assert!(matches!(actions[..], [Action::PeerHeight { .. }]));
     assert!(world.node.is_entitled(&trade(), &stays));
     assert!(!world.node.is_entitled(&trade(), &leaves));
     let older = world.handle(Input::Join(view(1)));
     assert!(older.is_empty(), "an older configuration changes nothing");
+}
+
+#[test]
+fn what_passed_under_one_configuration_is_looked_at_again_under_the_next() {
+    let mut world = World::new();
+    let peer = world.peer("org1", 1, 1);
+    let mut first = world.handle(Input::Join(view(1)));
+    let Some(Action::Recheck { sequence: 1, infos, .. }) = first.pop() else {
+        panic!("no recheck")
+    };
+    world.handle(Input::Join(view(2)));
+    let late = Input::Rechecked { channel: trade(), sequence: 1, held: infos };
+    let mut again = world.handle(late);
+    assert!(!world.node.is_entitled(&trade(), &peer), "not by the old configuration's word");
+    let Some(Action::Recheck { sequence: 2, infos, .. }) = again.pop() else {
+        panic!("no recheck")
+    };
+    world.handle(Input::Rechecked { channel: trade(), sequence: 2, held: infos });
+    assert!(world.node.is_entitled(&trade(), &peer));
 }
 
 #[test]
@@ -261,7 +280,7 @@ fn an_organisation_that_left_is_served_nothing() {
     let orgs = BTreeSet::from([org("org1")]);
     let mut actions = world.handle(Input::Join(ChannelView { orgs, ..view(1) }));
     let Some(Action::Recheck { infos, .. }) = actions.pop() else { panic!("no recheck") };
-    world.handle(Input::Rechecked { channel: trade(), held: infos });
+    world.handle(Input::Rechecked { channel: trade(), sequence: 1, held: infos });
     assert!(!world.node.is_entitled(&trade(), &peer));
     assert!(world.node.peers_of_channel(&trade()).is_empty());
 }

@@ -33,6 +33,8 @@ pub enum Input {
     Rechecked {
         /// The channel.
         channel: ChannelId,
+        /// As in the action.
+        sequence: u64,
         /// State infos.
         held: Vec<Verified<Message>>,
     },
@@ -87,6 +89,8 @@ pub enum Action {
     Recheck {
         /// The channel.
         channel: ChannelId,
+        /// Sequence of the configuration; to be repeated in the answer.
+        sequence: u64,
         /// What was believed under the old one.
         infos: Vec<Verified<Message>>,
     },

@@ -32,7 +32,6 @@ impl Peer {
         };
         let name = request.channel.clone();
         let height = channel.height();
-        self.inbound.insert(inbound, name.clone());
         let input = gossip_state::ServeInput::Asked { from, inbound: inbound.0, request, height };
         self.tell_server(now, &name, input)
     }
@@ -248,10 +247,7 @@ impl Peer {
                 to: InboundId(inbound),
                 envelope: gossip_api::Envelope::unsigned(&message),
             }),
-            Child::End { inbound } => {
-                self.inbound.remove(&InboundId(inbound));
-                Action::Comm(Command::EndResponse { to: InboundId(inbound) })
-            }
+            Child::End { inbound } => Action::Comm(Command::EndResponse { to: InboundId(inbound) }),
             Child::Drop { from, reason } => {
                 Action::Drop { from: Some(from), reason: reason.label() }
             }

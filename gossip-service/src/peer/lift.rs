@@ -241,7 +241,9 @@ impl Peer {
                 actions.extend(self.tell_candidates(now, &channel));
                 actions
             }
-            Child::Recheck { channel, infos } => vec![Action::Recheck { channel, infos }],
+            Child::Recheck { channel, sequence, infos } => {
+                vec![Action::Recheck { channel, sequence, infos }]
+            }
             Child::Read { channel, number, to, nonce } => {
                 vec![Action::Read { channel, number, purpose: ReadPurpose::Pull { to, nonce } }]
             }

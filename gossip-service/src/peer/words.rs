@@ -76,6 +76,8 @@ pub enum Input {
     Rechecked {
         /// The channel.
         channel: ChannelId,
+        /// As in the action.
+        sequence: u64,
         /// State infos.
         held: Vec<Verified<Message>>,
     },
@@ -145,6 +147,8 @@ pub enum Action {
     Recheck {
         /// The channel.
         channel: ChannelId,
+        /// Sequence of the configuration; to be repeated in the answer.
+        sequence: u64,
         /// What was believed under the old one.
         infos: Vec<Verified<Message>>,
     },

@@ -100,9 +100,12 @@ impl Host for World {
                 let input = Input::BlockChecked { channel, block, origin, verdict };
                 vec![Effect::InputAfter(self.verify_cost, input)]
             }
-            Action::Recheck { channel, infos } => {
+            Action::Recheck { channel, sequence, infos } => {
                 let held = self.trust(peer).recheck(now, &channel, infos);
-                vec![Effect::InputAfter(self.verify_cost, Input::Rechecked { channel, held })]
+                vec![Effect::InputAfter(
+                    self.verify_cost,
+                    Input::Rechecked { channel, sequence, held },
+                )]
             }
             Action::Commit { channel, blocks } => {
                 let outcome = self.commit(peer, blocks);

@@ -72,6 +72,10 @@ impl Channel {
         true
     }
 
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Takes out what others said of themselves here.
     pub(crate) fn take_infos(&mut self) -> Vec<Verified<Message>> {
         self.infos.take_others(&self.own)
