@@ -31,6 +31,8 @@ pub struct Election {
     pub(crate) watch: Watch,
     /// First number of which nothing has arrived.
     pub(crate) arrived: Height,
+    /// How far our own source has delivered, or what had arrived when we began to lead.
+    pub(crate) delivered: Height,
     persisted: u64,
     last: Mono,
 }
@@ -107,6 +109,7 @@ impl Election {
             terms: Terms::new(now.mono),
             watch: Watch::new(now.mono),
             arrived: Height::default(),
+            delivered: Height::default(),
             persisted: 0,
             last: now.mono,
         }
@@ -244,6 +247,7 @@ impl Election {
     }
 
     fn lead(&mut self, now: Mono, why: &'static str) -> Vec<Action> {
+        self.delivered = self.delivered.max(self.has_arrived());
         let term = self.terms.own();
         self.leadership = Leadership { leader: Some(self.me), is_own: true, term, since: now, why };
         vec![Action::Lead { why }]
@@ -334,6 +338,7 @@ impl Machine for Election {
             Input::Heard { from, claim } => actions.extend(self.on_claim(now, from, claim)),
             Input::Height { height } => self.order.set_height(now, height),
             Input::Arrived { height } => self.arrived = height,
+            Input::Delivered { height } => self.delivered = self.delivered.max(height),
             Input::Proved { height } => self.order.set_proved(height),
             Input::Beacon { number, hash } => self.order.beacon(number, hash),
             Input::Term { term } => {

@@ -1,11 +1,12 @@
 //! A quiet channel, or a leader that withholds blocks?
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gossip_api::{Height, Mono};
+use gossip_api::{Height, Mono, PkiId};
 use rand_core::Rng;
 
-use crate::election::{Election, Phase};
+use crate::election::{Declared, Election, Phase};
 use crate::words::Action;
 
 /// What is proved to exist against what has arrived.
@@ -89,7 +90,7 @@ impl Watch {
 impl Election {
     /// Proved blocks do not arrive: the leader is last choice, and everybody fetches for itself.
     pub(crate) fn check_withholding(&mut self, now: Mono) -> Vec<Action> {
-        let arrived = self.arrived.max(self.order.height());
+        let arrived = if self.is_leader() { self.delivered } else { self.has_arrived() };
         let is_far = self.order.is_lower_class(arrived, self.order.proved());
         self.watch.look(now, arrived, self.order.proved(), is_far);
         let suspicious_at = self.watch.suspicious_at(self.patience());
@@ -101,6 +102,7 @@ impl Election {
             }
             return Vec::new();
         }
+        let missing_since = self.watch.missing_since;
         self.watch.give_time(now);
         let mut actions = Vec::new();
         if !self.watch.fetching {
@@ -111,11 +113,21 @@ impl Election {
             actions.extend(self.on_yield(now));
             return actions;
         }
+        // Who has not spoken since is silent or cut off, which its lease takes care of. Suspecting it would
+        // outlast the partition, and it would lead beside its successor for as long.
         let until = now.after(self.config.lease.saturating_mul(SUSPECT_LEASES));
-        for (leader, _) in std::mem::take(&mut self.leaders) {
-            self.order.suspect(leader, until);
-        }
+        let spoke = |leader: &Declared| missing_since.is_some_and(|since| leader.heard_at > since);
+        let (withholding, silent) =
+            std::mem::take(&mut self.leaders).into_iter().partition(|(_, leader)| spoke(leader));
+        self.leaders = silent;
+        let withholding: BTreeMap<PkiId, Declared> = withholding;
+        withholding.into_keys().for_each(|leader| self.order.suspect(leader, until));
         actions
+    }
+
+    /// How far blocks have arrived, by whatever way.
+    pub(crate) fn has_arrived(&self) -> Height {
+        self.arrived.max(self.order.height())
     }
 
     /// How long proved blocks may be missing.

@@ -27,6 +27,13 @@ pub enum Input {
         /// One past the last of them that has no gap below it.
         height: Height,
     },
+    /// How far our own source has delivered, while we lead: blocks that come by others do not count.
+    ///
+    /// Without it a leader whose ordering service is stuck would lead on, on what others fetch.
+    Delivered {
+        /// One past the last block of it.
+        height: Height,
+    },
     /// How high the chain is proved to be, by whatever verified header.
     ///
     /// Without it a peer far behind takes itself for as good as the others: their claims alone prove nothing.

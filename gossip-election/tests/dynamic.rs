@@ -296,3 +296,43 @@ fn the_same_seed_gives_the_same_history() {
     };
     assert_eq!(history(3), history(3));
 }
+
+#[test]
+fn a_leader_that_is_cut_off_is_not_suspected_and_gives_way_as_soon_as_it_meets_a_better_one() {
+    for cut_for in [2_500, 5_000, 8_000] {
+        for seed in 0..40 {
+            let mut org = settled(5, seed);
+            org.start_blocks(ms(1_000));
+            org.run(ms(10_000));
+            let leader = org.leaders()[0];
+            // Those without a leader learn from the ordering service that blocks are missing.
+            org.split(|index| index == leader || index == (leader + 1) % 5);
+            for part in 1..=cut_for / 500 {
+                org.run(ms(500));
+                let prober = (leader + 2 + part % 3) % 5;
+                let height = Height::new(org.tip);
+                org.tell(prober, Input::Proved { height });
+            }
+            org.heal();
+            let took = org.run_until(ms(20_000), |org| org.leaders().len() == 1);
+            let took = took.unwrap_or_else(|| panic!("seed {seed}: two leaders for ever"));
+            assert!(took <= ms(2_000), "seed {seed}, {cut_for} ms: two leaders for {took:?}");
+        }
+    }
+}
+
+#[test]
+fn a_leader_whose_own_source_is_stuck_gives_way_although_it_gets_the_blocks_by_others() {
+    let mut org = settled(3, 7);
+    let leader = org.leaders()[0];
+    for tip in 2..30 {
+        // Somebody else fetches, and spreads what it got.
+        for index in 0..3 {
+            org.tell(index, Input::Proved { height: Height::new(tip) });
+            org.tell(index, Input::Height { height: Height::new(tip) });
+        }
+        org.run(ms(500));
+    }
+    assert_eq!(org.leaders().len(), 1);
+    assert_ne!(org.leaders()[0], leader);
+}

@@ -42,6 +42,7 @@ enum Event {
     Members { to: usize },
     Block,
     Height { to: usize, height: u64 },
+    Delivered { to: usize, height: u64 },
     Proved { to: usize, height: u64 },
 }
 
@@ -221,6 +222,9 @@ impl Org {
                     self.tell(to, Input::Height { height: Height::new(height) });
                 }
             }
+            Event::Delivered { to, height } => {
+                self.tell(to, Input::Delivered { height: Height::new(height) });
+            }
             Event::Proved { to, height } => {
                 self.tell(to, Input::Proved { height: Height::new(height) });
             }
@@ -235,6 +239,7 @@ impl Org {
             if !peer.alive || peer.paused || !(peer.leads || peer.fetches) {
                 continue;
             }
+            self.after(ms(5), Event::Delivered { to: from, height });
             self.after(ms(5), Event::Height { to: from, height });
             if self.peers[from].withholds {
                 continue;

@@ -180,9 +180,10 @@ impl Candidate {
     /// The ordering service delivered to us: pass it on, unless we withhold.
     fn on_ordered(&mut self, now: Now, height: Height) -> Vec<Action> {
         if height <= self.start.height {
-            return Vec::new();
+            return self.tell(now, Told::Delivered { height });
         }
         let mut actions = self.tell(now, Told::Proved { height });
+        actions.extend(self.tell(now, Told::Delivered { height }));
         actions.extend(self.take(now, height));
         if !self.withholds {
             actions.extend(self.to_all(&self.data(height, BLOCK_LEN)));
