@@ -175,4 +175,14 @@ pub trait BlockSource: Send + Sync {
     /// # Errors
     /// If the source cannot be opened now; the caller tries again.
     async fn blocks(&self, channel: &ChannelId, from: SeqNum) -> Result<BlockStream, SourceError>;
+
+    /// The channel's newest block as the source knows it: header and signatures, its data may be left out.
+    ///
+    /// Tells a quiet channel from a leader that withholds blocks, so it does not wait for a block that is
+    /// not there yet. Not verified either.
+    ///
+    /// # Errors
+    /// If the source cannot be asked now, or holds no block of the channel.
+    // fabric: internal/pkg/peer/blocksprovider/bft_header_receiver.go BFTHeaderReceiver
+    async fn newest(&self, channel: &ChannelId) -> Result<Block, SourceError>;
 }

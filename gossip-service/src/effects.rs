@@ -283,10 +283,7 @@ impl Effects {
             Action::Commit { channel, blocks } => self.commit(channel, blocks),
             Action::Read { channel, number, purpose } => self.read(channel, number, purpose),
             Action::StoreTerm { channel, term } => self.store_term(channel, term),
-            Action::ProbeSource { channel } => {
-                // No source can be asked for its newest header alone yet: silence is not held against anybody.
-                debug!(%channel, "source not probed");
-            }
+            Action::ProbeSource { channel } => self.probe(channel),
             Action::StartDelivery { channel, from } => self.start_delivery(channel, from),
             Action::StopDelivery(channel) => {
                 self.deliveries.remove(&channel);
@@ -398,6 +395,28 @@ impl Effects {
         });
     }
 
+    /// Asks the source for its newest header. No answer, or one that is not believed, says nothing about anybody.
+    fn probe(&self, name: ChannelId) {
+        let source = self.channels.get(&name).and_then(|channel| channel.source.clone());
+        let Some(source) = source else {
+            debug!(channel = %name, "no source to be asked for its newest header");
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn(async move {
+            let stop = shared.shutdown.clone();
+            let newest = tokio::time::timeout(PROBE_PATIENCE, source.newest(&name));
+            match stop.run_until_cancelled(newest).await {
+                Some(Ok(Ok(block))) => {
+                    shared.compute(move |shared| judge_newest(shared, name, &block))
+                }
+                Some(Ok(Err(error))) => debug!(channel = %name, %error, "source not probed"),
+                Some(Err(_)) => debug!(channel = %name, "the source did not answer in time"),
+                None => {}
+            }
+        });
+    }
+
     /// Stores a term; tries again until it is stored, for nothing may be said under it before.
     fn store_term(&self, name: ChannelId, term: u64) {
         let Some(channel) = self.channels.get(&name).cloned() else { return };
@@ -426,6 +445,18 @@ impl Effects {
             Delivery::start(name.clone(), source, from, notes, &self.shared.shutdown);
         self.shared.tasks.spawn(work);
         self.deliveries.insert(name, delivery);
+    }
+}
+
+/// What the source calls its newest block, if orderers signed it.
+fn judge_newest(shared: &Shared, channel: ChannelId, newest: &Block) -> Option<Input> {
+    match shared.mcs.verify_block_attestation(&channel, newest) {
+        Ok(()) => Some(Input::Probed { channel, newest: newest.header() }),
+        Err(error) => {
+            let (number, class) = (newest.number, error.class());
+            warn!(%channel, %number, class, %error, "newest header of the source not believed");
+            None
+        }
     }
 }
 
@@ -469,6 +500,9 @@ async fn connect_to(shared: &Shared, endpoints: Vec<Endpoint>) {
 
 /// Gauges follow the machine at this distance.
 const GAUGE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// How long the source may take to name its newest header.
+const PROBE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Wait after a term could not be stored.
 const STORE_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(1);

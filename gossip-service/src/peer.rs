@@ -27,7 +27,7 @@ use gossip_api::{
 use gossip_comm::{Command, RequestId};
 use gossip_discovery::{Discovery, DiscoveryConfig};
 use gossip_election::ElectionConfig;
-use gossip_state::{BlockOrigin, ServeConfig, StateConfig, Stats};
+use gossip_state::{ServeConfig, StateConfig, Stats};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
@@ -106,12 +106,11 @@ impl Machine for Peer {
             Input::Expelled(peer) => {
                 self.tell_discovery(now, gossip_discovery::Input::Expelled { peer })
             }
-            Input::FromSource { channel, block } => {
-                self.offer(now, &channel, block, BlockOrigin::Source)
-            }
+            Input::FromSource { channel, block } => self.on_source_block(now, &channel, block),
             Input::SourceFailed(channel) => {
                 self.tell_election(now, &channel, gossip_election::Input::Yield)
             }
+            Input::Probed { channel, newest } => self.on_probed(now, &channel, &newest),
             Input::BlockChecked { channel, block, origin, verdict } => {
                 self.on_block_checked(now, &channel, block, origin, verdict)
             }

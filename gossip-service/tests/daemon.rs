@@ -330,3 +330,29 @@ fn an_elected_leader_is_replaced_when_it_dies_and_when_it_stops() {
     }
     peers[0].wait_until("the last blocks", |peer| peer.height() == height && leads(peer));
 }
+
+#[test]
+fn a_leader_that_gives_nothing_is_found_out_by_who_asks_the_source_for_its_newest_header() {
+    let root = tempfile::tempdir().unwrap();
+    let [stuck, whole] = ["stuck", "whole"].map(|name| root.path().join(name));
+    fs::create_dir(&stuck).unwrap();
+    fs::create_dir(&whole).unwrap();
+    feed(&stuck, 0..=5);
+    feed(&whole, 0..=5);
+    let elected = "useLeaderElection: true";
+    let (mut leader, gossip) = Peer::with_leadership(root.path(), 0, None, Some(&stuck), elected);
+    let (mut follower, _) =
+        Peer::with_leadership(root.path(), 1, Some(gossip), Some(&whole), elected);
+    let leads =
+        |peer: &Peer| peer.status().is_some_and(|status| status["channels"][0]["leader"] == true);
+    leader.start();
+    leader.wait_until("leadership", |peer| leads(peer) && peer.height() == 6);
+    follower.start();
+    follower.wait_until("the first blocks", |peer| peer.height() == 6);
+    assert!(leads(&leader) && !leads(&follower), "who leads already is not displaced");
+    feed(&whole, 6..=12);
+    follower.wait_until("what the leader withholds", |peer| peer.height() == 13);
+    leader.wait_until("what it withheld", |peer| peer.height() == 13);
+    follower.wait_until("leadership", leads);
+    leader.wait_until("the end of its leadership", |peer| !leads(peer));
+}

@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 
 use gossip_api::message::{LeadershipKind, LeadershipMessage};
-use gossip_api::{Block, ChannelId, Height, Machine, Message, Mono, Now, PkiId, Verified};
+use gossip_api::{
+    Block, BlockHeader, ChannelId, Height, Machine, Message, Mono, Now, PkiId, Verified,
+};
 use gossip_election::{Claim, ClaimKind, Election};
+use gossip_state::BlockOrigin;
 
 use super::{Action, Peer};
 
@@ -91,6 +94,31 @@ impl Peer {
             actions.extend(self.tell_election(now, name, beacon));
         }
         actions
+    }
+
+    /// Our own source gave a block: it is alive, whoever else had the block before.
+    pub(super) fn on_source_block(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        block: Block,
+    ) -> Vec<Action> {
+        let height = block.number.height();
+        let mut actions = self.offer(now, name, block, BlockOrigin::Source);
+        let delivered = gossip_election::Input::Delivered { height };
+        actions.extend(self.tell_election(now, name, delivered));
+        actions
+    }
+
+    /// The ordering service has this header: what does not arrive soon is withheld.
+    pub(super) fn on_probed(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        newest: &BlockHeader,
+    ) -> Vec<Action> {
+        let height = newest.number.height();
+        self.tell_election(now, name, gossip_election::Input::Proved { height })
     }
 
     /// A term is on disk: what was said after it may go out.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use gossip_api::message::MemberEntry;
 use gossip_api::{
-    Block, BlockError, BlockHash, ChannelId, Endpoint, Epoch, Height, Message, Nonce, OrgId,
-    PeerIdentity, PkiId, SeqNum, Verified,
+    Block, BlockError, BlockHash, BlockHeader, ChannelId, Endpoint, Epoch, Height, Message, Nonce,
+    OrgId, PeerIdentity, PkiId, SeqNum, Verified,
 };
 use gossip_comm::{Command, Connected, InboundId, RequestId, ResponseOutcome};
 use gossip_discovery::CheckedMember;
@@ -92,6 +92,13 @@ pub enum Input {
     },
     /// Our own source gives nothing: if we were elected to read it, another should be.
     SourceFailed(ChannelId),
+    /// Answer to [`Action::ProbeSource`]: a header whose signatures are good.
+    Probed {
+        /// The channel.
+        channel: ChannelId,
+        /// The newest header that the source has.
+        newest: BlockHeader,
+    },
     /// Answer to [`Action::VerifyBlock`].
     BlockChecked {
         /// The channel.
@@ -196,6 +203,7 @@ pub enum Action {
         term: u64,
     },
     /// Ask the channel's source for its newest header: is the channel quiet, or does the leader withhold?
+    /// Answered by [`Input::Probed`], or not at all.
     ProbeSource {
         /// The channel.
         channel: ChannelId,

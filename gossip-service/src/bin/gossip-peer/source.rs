@@ -41,6 +41,36 @@ impl BlockSource for FileSource {
             Some((block, (dir, codec, number.next())))
         })))
     }
+
+    async fn newest(&self, _channel: &ChannelId) -> Result<Block, SourceError> {
+        let (dir, codec) = (self.dir.clone(), Arc::clone(&self.codec));
+        let name = self.name();
+        let read = tokio::task::spawn_blocking(move || newest(&dir, &*codec)).await;
+        read.map_err(|error| SourceError::Unavailable {
+            name,
+            reason: error.to_string(),
+            retry_after: None,
+        })?
+    }
+}
+
+/// The block with the highest number that a file of the directory carries in its name.
+fn newest(dir: &std::path::Path, codec: &dyn BlockCodec) -> Result<Block, SourceError> {
+    let entries = std::fs::read_dir(dir).map_err(|error| unavailable(dir, &error))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let Some(number) = names.filter_map(|name| file_number(&name)).max() else {
+        return Err(unavailable(dir, &"no block is there"));
+    };
+    let file = dir.join(file_name(number));
+    let bytes = std::fs::read(&file).map_err(|error| unavailable(&file, &error))?;
+    let name = file.display().to_string();
+    codec.split(&Bytes::from(bytes)).map_err(|error| SourceError::BadBlock { name, error })
+}
+
+/// The number in a block's file name; nothing for other files.
+fn file_number(name: &str) -> Option<SeqNum> {
+    let number = name.strip_prefix("block_")?.strip_suffix(".pb")?.parse().ok()?;
+    (file_name(SeqNum::new(number)) == name).then_some(SeqNum::new(number))
 }
 
 /// The block's file name.
@@ -86,3 +116,18 @@ fn unavailable(file: &std::path::Path, error: &dyn std::fmt::Display) -> SourceE
 
 /// How often the directory is looked at.
 const POLL_EVERY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn only_the_names_that_blocks_are_given_count() {
+        let numbers = ["block_000007.pb", "block_1234567.pb", "block_7.pb", "block_.pb", "x.pb"];
+        let numbers: Vec<_> = numbers.iter().map(|name| file_number(name)).collect();
+        let expect = [Some(7), Some(1_234_567), None, None, None];
+        assert_eq!(numbers, expect.map(|number: Option<u64>| number.map(SeqNum::new)));
+    }
+}
