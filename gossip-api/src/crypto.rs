@@ -47,6 +47,21 @@ pub trait MessageCryptoService: Send + Sync {
         block: &Block,
     ) -> Result<(), BlockError>;
 
+    /// Accepts the data of a block whose header and signatures were accepted by
+    /// [`verify_block_attestation`](Self::verify_block_attestation), byte for byte: what
+    /// [`verify_block`](Self::verify_block) checks, but for the signatures.
+    ///
+    /// # Errors
+    /// The first check that fails, in Fabric's order.
+    fn verify_attested_block(
+        &self,
+        channel: &ChannelId,
+        number: SeqNum,
+        block: &Block,
+    ) -> Result<(), BlockError> {
+        self.verify_block(channel, number, block)
+    }
+
     /// Signs `message` with this peer's key.
     ///
     /// # Errors

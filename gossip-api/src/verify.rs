@@ -4,8 +4,11 @@ use crate::crypto::{MessageCryptoService, check_signature_form};
 use crate::error::{CryptoError, VerifyError};
 use crate::id::{ChannelId, NetworkId, PkiId};
 use crate::identity::IdentityMap;
+use crate::ledger::Block;
 use crate::machine::Mono;
-use crate::message::{Envelope, Message, Origin, SignedMessage, signed_bytes};
+use crate::message::{
+    Envelope, Message, Origin, PlanPart, PlannedBlock, SignedMessage, signed_bytes,
+};
 
 /// A message whose author is proved: by a signature, by the connection it came over, or by being ours.
 #[derive(Clone, Debug)]
@@ -81,6 +84,15 @@ impl Verified<Message> {
             None => mcs.verify(&identity, signature, &bytes)?,
         }
         Ok(())
+    }
+
+    /// The same plan on its way to somebody else: another part of its list, and the block. Nothing for other
+    /// kinds. What the source has signed stays as it is.
+    pub fn replan(&self, part: PlanPart, block: Block) -> Option<Self> {
+        let Message::Plan(PlannedBlock { plan, .. }) = &self.message else { return None };
+        let message = Message::Plan(PlannedBlock { plan: plan.clone(), part, block });
+        let envelope = self.envelope.with_payload_of(&message)?;
+        Some(Self { message, envelope, author: self.author })
     }
 
     /// Accepts a point-to-point message on the word of its authenticated connection.

@@ -14,8 +14,8 @@ use gossip_api::message::{
     signed_bytes,
 };
 use gossip_api::{
-    Blob, BlockHash, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Message,
-    MessageCryptoService as _, NetworkId, Nonce,
+    Blob, BlockHash, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, MerkleTree,
+    Message, MessageCryptoService as _, NetworkId, Nonce,
 };
 use support::{Host, identity_of_peer, peer, samples, sealed, trade};
 
@@ -110,8 +110,14 @@ fn computed() -> Vec<(&'static str, Vec<u8>)> {
         ("signed-hello", signed_by_hello()),
         ("chain-step", chain_step(&[0x44; 32]).to_vec()),
         ("secret-commitment", secret.commitment(&peer(), Epoch::new(3)).to_vec()),
+        ("merkle-root", merkle_root().to_vec()),
         ("channel-tag", ChannelTag::derive(&trade(), &genesis, &peer()).as_bytes().to_vec()),
     ]
+}
+
+/// Root of a list of five members.
+fn merkle_root() -> [u8; 32] {
+    MerkleTree::new((1..=5u8).map(|member| [member; 32])).root()
 }
 
 /// All vectors, as they ought to be.
@@ -169,8 +175,8 @@ fn the_wires_description_names_every_kind_class_and_reason() {
     for (name, _) in expected() {
         assert!(WIRE.contains(&format!("`{name}`")), "docs/wire.md does not name vector {name}");
     }
-    use CloseReason::{Done, Duplicate, Expelled, Malformed, Overload, Refused};
-    for reason in [Done, Refused, Duplicate, Malformed, Overload, Expelled] {
+    use CloseReason::{Done, Duplicate, Expelled, Faulty, Malformed, Overload, Refused};
+    for reason in [Done, Refused, Duplicate, Malformed, Overload, Expelled, Faulty] {
         let row = format!("| {} | {reason:?} |", reason.code());
         assert!(WIRE.contains(&row), "docs/wire.md lacks {row}");
         assert_eq!(CloseReason::from_code(u64::from(reason.code())), reason);

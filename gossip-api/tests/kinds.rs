@@ -5,14 +5,16 @@ mod support;
 
 use bytes::Bytes;
 use gossip_api::message::{
-    Acknowledgement, Class, ItemId, Kind, Origin, PeerIdentities, PrivateData, PrivateDataRequest,
-    PullDigest, PullHello, PullKind, PullRequest, SealedStateInfo, Secret, WIRE_VERSION,
+    Acknowledgement, Class, HeaderMessage, ItemId, Kind, Origin, PeerIdentities, Plan, PlanPart,
+    PrivateData, PrivateDataRequest, PullDigest, PullHello, PullKind, PullRequest, SealedStateInfo,
+    Secret, WIRE_VERSION,
 };
 use gossip_api::{
     Bounded, ChannelId, CryptoError, Endpoint, Envelope, Epoch, ErrorText, IdentityMap,
-    IdentityMapConfig, Message, NetworkId, Nonce, PeerIdentity, PkiId, Tag, Verified, WireError,
+    IdentityMapConfig, MerkleTree, Message, NetworkId, Nonce, PeerIdentity, PkiId, Tag, Verified,
+    WireError,
 };
-use support::{Host, at, identity, peer, record, samples, sealed, state_info, trade};
+use support::{Host, at, identity, peer, plan, record, samples, sealed, state_info, trade};
 
 fn sample(kind: Kind) -> Message {
     samples().into_iter().find(|message| message.kind() == kind).unwrap()
@@ -58,13 +60,17 @@ fn every_kind_has_one_tag() {
         (Kind::PrivateData, ChanOnly),
         (Kind::PrivateDataRequest, ChanOnly),
         (Kind::PrivateDataResponse, ChanOnly),
+        (Kind::Header, ChanOnly),
+        (Kind::HeaderNote, ChanOnly),
+        (Kind::BlockNote, ChanAndOrg),
+        (Kind::Plan, ChanAndOrg),
     ] {
         let message = sample(kind);
         assert_eq!(message.tag(), tag, "{kind:?}");
         assert_eq!(tag.is_channel_restricted(), message.channel().is_some(), "{kind:?}");
         assert_eq!(message.header().kind, kind);
     }
-    assert_eq!(samples().len(), 22, "a new kind is missing above");
+    assert_eq!(samples().len(), 26, "a new kind is missing above");
 }
 
 #[test]
@@ -260,4 +266,49 @@ fn an_identity_once_known_stays_the_one_of_its_fingerprint() {
     assert_eq!(map.put(&identity("org1.a"), &host, &host, at(2)), Ok(a));
     assert_ne!(a, b);
     assert_eq!(map.len(), 3);
+}
+
+#[test]
+fn a_plan_on_its_way_to_another_keeps_what_its_source_signed() {
+    let (host, network) = (Host::named("org1.a"), NetworkId::new("dev").unwrap());
+    let Message::Plan(mut planned) = sample(Kind::Plan) else { panic!("another kind") };
+    planned.plan.source = host.pki_id();
+    let (part, block) = (planned.part.clone(), planned.block.clone());
+    let own = Verified::own(Message::Plan(planned), host.pki_id(), &network, &host).unwrap();
+    let moved = PlanPart { first: 3, ..part };
+    let onward = own.replan(moved.clone(), block.clone()).unwrap();
+    assert_eq!(onward.envelope().body(), own.envelope().body());
+    assert_eq!(onward.envelope().signature(), own.envelope().signature());
+    let read = Envelope::decode(&frame_of(onward.envelope())).unwrap().open().unwrap();
+    let Message::Plan(read) = read.message else { panic!("another kind") };
+    assert_eq!((read.part, read.block), (moved, block));
+}
+
+#[test]
+fn a_run_of_a_plans_list_is_cut_with_its_proof_and_another_list_is_not_believed() {
+    let members: Vec<PkiId> = (0..23).map(|index| PkiId::from_bytes([index; 32])).collect();
+    let tree = MerkleTree::new(members.iter().map(PkiId::as_bytes));
+    let plan = Plan { members: 23, root: tree.root(), ..plan() };
+    let whole = PlanPart::whole(members).unwrap();
+    let run = whole.cut(&whole.tree(&plan).unwrap(), 5, 9).unwrap();
+    let below = run.cut(&run.tree(&plan).unwrap(), 3, 4).unwrap();
+    assert_eq!((below.first, below.members.as_slice()[0]), (8, PkiId::from_bytes([8; 32])));
+    assert!(below.tree(&plan).is_some());
+    assert!(PlanPart { first: 7, ..below.clone() }.tree(&plan).is_none());
+    assert!(below.tree(&Plan { members: 11, ..plan.clone() }).is_none());
+    assert!(below.tree(&Plan { root: [0; 32], ..plan }).is_none());
+    assert!(run.cut(&tree, 8, 2).is_none(), "beyond its end");
+}
+
+#[test]
+fn a_header_has_no_data_behind_it_and_a_plan_no_payload_of_another_length() {
+    let Message::Header(header) = sample(Kind::Header) else { panic!("another kind") };
+    let with_data = gossip_api::Block { data: Bytes::from_static(b"data"), ..header.block.clone() };
+    let dressed = Message::Header(HeaderMessage { block: with_data, ..header.clone() });
+    assert_eq!(reopened(&dressed).unwrap(), Message::Header(header), "it is left out");
+    let frame = frame_of(&Envelope::unsigned(&sample(Kind::Plan)));
+    for cut in 1..=60 {
+        let shorter = frame.slice(..frame.len() - cut);
+        assert!(Envelope::decode(&shorter).unwrap().open().is_err(), "{cut}");
+    }
 }

@@ -347,7 +347,11 @@ impl Discovery {
             | Kind::Acknowledgement
             | Kind::PrivateData
             | Kind::PrivateDataRequest
-            | Kind::PrivateDataResponse => drop(DropReason::Misdelivered),
+            | Kind::PrivateDataResponse
+            | Kind::Header
+            | Kind::HeaderNote
+            | Kind::BlockNote
+            | Kind::Plan => drop(DropReason::Misdelivered),
         }
     }
 
@@ -383,7 +387,11 @@ impl Discovery {
             | Message::Acknowledgement(_)
             | Message::PrivateData(_)
             | Message::PrivateDataRequest(_)
-            | Message::PrivateDataResponse(_) => self.refuse(from, DropReason::Misdelivered),
+            | Message::PrivateDataResponse(_)
+            | Message::Header(_)
+            | Message::HeaderNote(_)
+            | Message::BlockNote(_)
+            | Message::Plan(_) => self.refuse(from, DropReason::Misdelivered),
         }
     }
 

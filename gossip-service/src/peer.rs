@@ -200,7 +200,11 @@ impl Peer {
             | Kind::Acknowledgement
             | Kind::PrivateData
             | Kind::PrivateDataRequest
-            | Kind::PrivateDataResponse => Admit::Drop("kind"),
+            | Kind::PrivateDataResponse
+            | Kind::Header
+            | Kind::HeaderNote
+            | Kind::BlockNote
+            | Kind::Plan => Admit::Drop("kind"),
         }
     }
 

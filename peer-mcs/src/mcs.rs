@@ -247,6 +247,15 @@ impl MessageCryptoService for Mcs {
         self.check_signatures(channel, block)
     }
 
+    fn verify_attested_block(
+        &self,
+        channel: &ChannelId,
+        number: SeqNum,
+        block: &Block,
+    ) -> Result<(), BlockError> {
+        check_content(channel, number, block)
+    }
+
     fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
         self.local.key.sign(message).map_err(CryptoError::Sign)
     }

@@ -7,18 +7,23 @@
 //! ```
 //!
 //! Integers are little-endian and of fixed width, so a value has one encoding. A body that says it is
-//! followed by a payload says how long it is, and the frame holds exactly that much.
+//! followed by a payload says how long it is, and the frame holds exactly that much. What a plan's source
+//! signs is the same for all receivers; what differs between them leads the payload, behind its own length:
+//!
+//! ```text
+//!   payload of a plan = length u32 LE | bincode { part, block head } | data | metadata
+//! ```
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Acknowledgement, Beats, Class, DataMessage, Envelope, Hello, LeadershipMessage,
-    MembershipRequest, MembershipResponse, Message, PeerIdentities, PrivateData,
-    PrivateDataRequest, PrivateDataResponse, Probe, ProofOfLife, PullDigest, PullHello, PullKind,
-    PullRequest, PullUpdate, Record, StateInfo, StateInfoPullRequest, StateInfoSnapshot,
-    StateRequest, StateResponse, WIRE_VERSION,
+    Acknowledgement, Beats, BlockNote, Class, DataMessage, Envelope, HeaderMessage, HeaderNote,
+    Hello, LeadershipMessage, MembershipRequest, MembershipResponse, Message, PeerIdentities, Plan,
+    PlanPart, PlannedBlock, PrivateData, PrivateDataRequest, PrivateDataResponse, Probe,
+    ProofOfLife, PullDigest, PullHello, PullKind, PullRequest, PullUpdate, Record, StateInfo,
+    StateInfoPullRequest, StateInfoSnapshot, StateRequest, StateResponse, WIRE_VERSION,
 };
 use crate::bounded::Blob;
 use crate::error::WireError;
@@ -58,6 +63,10 @@ enum Body {
     PrivateData(Nonce, ChannelId, PayloadHead),
     PrivateDataRequest(PrivateDataRequest),
     PrivateDataResponse(Nonce, ChannelId, PayloadHead),
+    Header(ChannelId, BlockHead, u64),
+    HeaderNote(HeaderNote),
+    BlockNote(BlockNote),
+    Plan(Plan),
 }
 
 /// A block without its large fields, and how long these are.
@@ -171,6 +180,11 @@ pub(crate) fn encode(message: &Message) -> (Bytes, Vec<Bytes>) {
 /// What follows the body raw.
 fn raw_of(message: &Message) -> Vec<Bytes> {
     let parts = match (message, message.block()) {
+        (Message::Plan(planned), _) => {
+            let block = &planned.block;
+            vec![lead_of(planned), block.data.clone(), block.metadata.clone()]
+        }
+        (Message::Header(header), _) => vec![header.block.metadata.clone()],
         (_, Some(block)) => vec![block.data.clone(), block.metadata.clone()],
         (Message::PrivateData(PrivateData { payload, .. }), _)
         | (Message::PrivateDataResponse(PrivateDataResponse { payload, .. }), _) => {
@@ -214,7 +228,51 @@ fn body_of(message: &Message) -> Body {
             let head = PayloadHead::of(&response.payload);
             Body::PrivateDataResponse(response.nonce, response.channel, head)
         }
+        Message::Header(header) => {
+            let head = BlockHead { data_len: 0, ..BlockHead::of(&header.block) };
+            Body::Header(header.channel, head, header.data_len)
+        }
+        Message::HeaderNote(note) => Body::HeaderNote(note),
+        Message::BlockNote(note) => Body::BlockNote(note),
+        Message::Plan(planned) => Body::Plan(planned.plan),
     }
+}
+
+/// What leads the payload of a plan.
+#[derive(Serialize, Deserialize)]
+struct PlanLead {
+    part: PlanPart,
+    head: BlockHead,
+}
+
+/// Longest lead: of a part with every member it may have.
+const PLAN_LEAD_MAX: usize = 256 << 10;
+
+fn lead_of(planned: &PlannedBlock) -> Bytes {
+    let lead = PlanLead { part: planned.part.clone(), head: BlockHead::of(&planned.block) };
+    let lead = to_bytes(&lead);
+    let mut bytes = u32::try_from(lead.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
+    bytes.extend(lead);
+    bytes.into()
+}
+
+fn planned(plan: Plan, raw: &[Bytes]) -> Result<PlannedBlock, WireError> {
+    let (first, rest) = raw.split_first().ok_or(WireError::Misplaced("plan without a payload"))?;
+    let found = first.len();
+    let (length, _) = first.split_first_chunk().ok_or(WireError::Truncated { needed: 4, found })?;
+    let needed = (u32::from_le_bytes(*length) as usize).saturating_add(4);
+    if needed > PLAN_LEAD_MAX {
+        return Err(WireError::TooLarge { found: needed, max: PLAN_LEAD_MAX });
+    }
+    let lead = first.get(4..needed).ok_or(WireError::Truncated { needed, found })?;
+    let PlanLead { part, head } = from_exact(lead)?;
+    let behind = first.slice(needed..);
+    let block = match (behind.is_empty(), rest) {
+        (false, []) => head.with_payload(&[behind])?,
+        (true, rest) => head.with_payload(rest)?,
+        (false, _) => return Err(WireError::Misplaced("payload of another length")),
+    };
+    Ok(PlannedBlock { plan, part, block })
 }
 
 /// The message of a body and its payload.
@@ -242,6 +300,16 @@ pub(crate) fn decode(body: &[u8], raw: &[Bytes]) -> Result<Message, WireError> {
             let response = PrivateDataResponse { nonce, channel, payload };
             return Ok(Message::PrivateDataResponse(response));
         }
+        Body::Header(channel, head, data_len) => {
+            if head.data_len != 0 {
+                return Err(WireError::Misplaced("data behind a header"));
+            }
+            let block = head.with_payload(raw)?;
+            return Ok(Message::Header(HeaderMessage { channel, block, data_len }));
+        }
+        Body::Plan(plan) => return planned(plan, raw).map(Message::Plan),
+        Body::HeaderNote(note) => Message::HeaderNote(note),
+        Body::BlockNote(note) => Message::BlockNote(note),
         Body::Record(record) => Message::Record(record),
         Body::Beats(beats) => Message::Beats(beats),
         Body::MembershipRequest(request) => Message::MembershipRequest(*request),

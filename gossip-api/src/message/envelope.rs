@@ -65,6 +65,12 @@ impl Envelope {
         codec::encode_frame(self)
     }
 
+    /// The same signed bytes with the payload of `message`; nothing if they are not that message's.
+    pub(crate) fn with_payload_of(&self, message: &Message) -> Option<Self> {
+        let (body, raw) = codec::encode(message);
+        (body == self.body).then(|| Self { raw, ..self.clone() })
+    }
+
     /// Bytes that [`encode`](Self::encode) gives: what queues count.
     pub fn encoded_len(&self) -> usize {
         codec::FRAME_OVERHEAD

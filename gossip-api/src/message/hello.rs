@@ -180,6 +180,8 @@ pub enum CloseReason {
     Overload,
     /// The identity is no longer valid here.
     Expelled,
+    /// The other side sent what no honest peer sends.
+    Faulty,
 }
 
 impl CloseReason {
@@ -192,6 +194,7 @@ impl CloseReason {
             Self::Malformed => 3,
             Self::Overload => 4,
             Self::Expelled => 5,
+            Self::Faulty => 6,
         }
     }
 
@@ -203,6 +206,7 @@ impl CloseReason {
             3 => Self::Malformed,
             4 => Self::Overload,
             5 => Self::Expelled,
+            6 => Self::Faulty,
             _ => Self::Done,
         }
     }

@@ -20,6 +20,10 @@
 //! | acknowledgement | the connection | empty | control |
 //! | private data, its response | the connection | channel | block |
 //! | private data request | the connection | channel | control |
+//! | header | the orderers' signatures inside | channel | control |
+//! | header note | the connection | channel | control |
+//! | block note | the connection | channel and organisation | control |
+//! | plan | its source's signature; the block by the orderers' | channel and organisation | block |
 
 mod class;
 pub mod codec;
@@ -29,6 +33,7 @@ mod hello;
 mod membership;
 mod pull;
 mod replace;
+mod spread;
 mod state;
 mod tag;
 
@@ -42,6 +47,9 @@ pub use membership::{
 };
 pub use pull::{ItemId, PeerIdentities, PullDigest, PullHello, PullKind, PullRequest, PullUpdate};
 pub use replace::{Circumstances, Lane, Relation, Slot};
+pub use spread::{
+    BlockNote, BlockWord, HeaderMessage, HeaderNote, HeaderWord, Plan, PlanPart, PlannedBlock,
+};
 pub use state::{
     DataMessage, LeadershipKind, LeadershipMessage, StateInfo, StateInfoPullRequest,
     StateInfoSnapshot, StateRequest, StateResponse,
@@ -102,6 +110,14 @@ pub enum Message {
     PrivateDataRequest(PrivateDataRequest),
     /// That of it which you may have.
     PrivateDataResponse(PrivateDataResponse),
+    /// A block's header with its signatures.
+    Header(HeaderMessage),
+    /// A word about headers.
+    HeaderNote(HeaderNote),
+    /// A word about the data of blocks.
+    BlockNote(BlockNote),
+    /// A block on its way down a tree.
+    Plan(PlannedBlock),
 }
 
 /// Kinds of messages, without their contents.
@@ -130,6 +146,10 @@ pub enum Kind {
     PrivateData,
     PrivateDataRequest,
     PrivateDataResponse,
+    Header,
+    HeaderNote,
+    BlockNote,
+    Plan,
 }
 
 impl Kind {
@@ -158,6 +178,10 @@ impl Kind {
             Self::PrivateData => "private-data",
             Self::PrivateDataRequest => "private-data-request",
             Self::PrivateDataResponse => "private-data-response",
+            Self::Header => "header",
+            Self::HeaderNote => "header-note",
+            Self::BlockNote => "block-note",
+            Self::Plan => "plan",
         }
     }
 
@@ -177,7 +201,10 @@ impl Kind {
             | Self::Leadership
             | Self::StateInfoSnapshot
             | Self::Acknowledgement
-            | Self::PrivateDataRequest => Class::Control,
+            | Self::PrivateDataRequest
+            | Self::Header
+            | Self::HeaderNote
+            | Self::BlockNote => Class::Control,
             Self::MembershipRequest | Self::MembershipResponse | Self::PeerIdentities => {
                 Class::Membership
             }
@@ -185,7 +212,8 @@ impl Kind {
             | Self::Update
             | Self::StateResponse
             | Self::PrivateData
-            | Self::PrivateDataResponse => Class::Block,
+            | Self::PrivateDataResponse
+            | Self::Plan => Class::Block,
         }
     }
 }
@@ -249,6 +277,10 @@ impl Message {
             Self::PrivateData(_) => Kind::PrivateData,
             Self::PrivateDataRequest(_) => Kind::PrivateDataRequest,
             Self::PrivateDataResponse(_) => Kind::PrivateDataResponse,
+            Self::Header(_) => Kind::Header,
+            Self::HeaderNote(_) => Kind::HeaderNote,
+            Self::BlockNote(_) => Kind::BlockNote,
+            Self::Plan(_) => Kind::Plan,
         }
     }
 
@@ -258,6 +290,7 @@ impl Message {
             Self::Record(record) => Origin::Signed(record.pki_id),
             Self::StateInfo(info) => Origin::Signed(info.pki_id),
             Self::ProofOfLife(proof) => Origin::Signed(proof.pki_id),
+            Self::Plan(planned) => Origin::Signed(planned.plan.source),
             Self::Beats(_)
             | Self::MembershipRequest(_)
             | Self::MembershipResponse(_)
@@ -276,7 +309,10 @@ impl Message {
             | Self::Acknowledgement(_)
             | Self::PrivateData(_)
             | Self::PrivateDataRequest(_)
-            | Self::PrivateDataResponse(_) => Origin::Sender,
+            | Self::PrivateDataResponse(_)
+            | Self::Header(_)
+            | Self::HeaderNote(_)
+            | Self::BlockNote(_) => Origin::Sender,
         }
     }
 
@@ -295,10 +331,16 @@ impl Message {
             Self::Hello(hello) => hello.kind.tag(),
             Self::Digest(digest) => digest.kind.tag(),
             Self::Request(request) => request.kind.tag(),
-            Self::Data(_) | Self::Update(_) | Self::Leadership(_) => Tag::ChanAndOrg,
-            Self::PrivateData(_) | Self::PrivateDataRequest(_) | Self::PrivateDataResponse(_) => {
-                Tag::ChanOnly
-            }
+            Self::Data(_)
+            | Self::Update(_)
+            | Self::Leadership(_)
+            | Self::BlockNote(_)
+            | Self::Plan(_) => Tag::ChanAndOrg,
+            Self::PrivateData(_)
+            | Self::PrivateDataRequest(_)
+            | Self::PrivateDataResponse(_)
+            | Self::Header(_)
+            | Self::HeaderNote(_) => Tag::ChanOnly,
             Self::StateInfo(_)
             | Self::StateInfoPullRequest(_)
             | Self::StateInfoSnapshot(_)
@@ -313,6 +355,7 @@ impl Message {
             Self::Data(data) => Some(&data.block),
             Self::Update(update) => Some(&update.block),
             Self::StateResponse(response) => Some(&response.block),
+            Self::Plan(planned) => Some(&planned.block),
             Self::Record(_)
             | Self::Beats(_)
             | Self::MembershipRequest(_)
@@ -331,7 +374,10 @@ impl Message {
             | Self::Acknowledgement(_)
             | Self::PrivateData(_)
             | Self::PrivateDataRequest(_)
-            | Self::PrivateDataResponse(_) => None,
+            | Self::PrivateDataResponse(_)
+            | Self::Header(_)
+            | Self::HeaderNote(_)
+            | Self::BlockNote(_) => None,
         }
     }
 
@@ -367,6 +413,10 @@ impl Message {
             Self::PrivateData(data) => name(&data.channel),
             Self::PrivateDataRequest(request) => name(&request.channel),
             Self::PrivateDataResponse(response) => name(&response.channel),
+            Self::Header(header) => name(&header.channel),
+            Self::HeaderNote(note) => name(&note.channel),
+            Self::BlockNote(note) => name(&note.channel),
+            Self::Plan(planned) => name(&planned.plan.channel),
         }
     }
 
@@ -390,6 +440,10 @@ impl Message {
             Self::StateResponse(response) => (None, response.block.number.get()),
             Self::StateRequest(request) => (None, request.from.get()),
             Self::Leadership(claim) => (None, claim.term),
+            Self::Header(header) => (None, header.block.number.get()),
+            Self::HeaderNote(note) => (None, note.word.sequence()),
+            Self::BlockNote(note) => (None, note.word.sequence()),
+            Self::Plan(planned) => (None, planned.plan.number.get()),
             Self::Beats(_)
             | Self::StateInfoPullRequest(_)
             | Self::MembershipRequest(_)

@@ -119,7 +119,11 @@ impl Message {
             | Self::Acknowledgement(_)
             | Self::PrivateData(_)
             | Self::PrivateDataRequest(_)
-            | Self::PrivateDataResponse(_) => None,
+            | Self::PrivateDataResponse(_)
+            | Self::Header(_)
+            | Self::HeaderNote(_)
+            | Self::BlockNote(_)
+            | Self::Plan(_) => None,
         }
     }
 

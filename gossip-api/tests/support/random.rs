@@ -4,16 +4,17 @@
 
 use bytes::Bytes;
 use gossip_api::message::{
-    Acknowledgement, Ask, Beat, Beats, DataMessage, Features, Hello, HelloLimits, ItemId, Kind,
-    Known, LeadershipKind, LeadershipMessage, MemberEntry, MembershipRequest, MembershipResponse,
-    PeerIdentities, PrivateData, PrivateDataRequest, PrivateDataResponse, Probe, ProofOfLife,
-    PullDigest, PullHello, PullKind, PullRequest, PullUpdate, Record, SealedRecord,
+    Acknowledgement, Ask, Beat, Beats, BlockNote, BlockWord, DataMessage, Features, HeaderMessage,
+    HeaderNote, HeaderWord, Hello, HelloLimits, ItemId, Kind, Known, LeadershipKind,
+    LeadershipMessage, MemberEntry, MembershipRequest, MembershipResponse, PeerIdentities, Plan,
+    PlanPart, PlannedBlock, PrivateData, PrivateDataRequest, PrivateDataResponse, Probe,
+    ProofOfLife, PullDigest, PullHello, PullKind, PullRequest, PullUpdate, Record, SealedRecord,
     SealedStateInfo, Secret, ShortId, StateInfo, StateInfoPullRequest, StateInfoSnapshot,
     StateRequest, StateResponse,
 };
 use gossip_api::{
-    Blob, Block, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height, Message, Nonce,
-    PeerIdentity, PkiId, SeqNum,
+    Blob, Block, BlockHash, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height,
+    Message, Nonce, PeerIdentity, PkiId, SeqNum,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -229,6 +230,57 @@ impl Draw {
             | Kind::PrivateData
             | Kind::PrivateDataRequest
             | Kind::PrivateDataResponse => self.direct(kind),
+            Kind::Header | Kind::HeaderNote | Kind::BlockNote | Kind::Plan => self.spread(kind),
+        }
+    }
+
+    fn spread(&mut self, kind: Kind) -> Message {
+        let (channel, nonce) = (self.channel(), self.nonce());
+        let (number, height) = (SeqNum::new(self.number()), Height::new(self.number()));
+        match kind {
+            Kind::Header => {
+                let block = Block { data: Bytes::new(), ..self.block() };
+                let data_len = self.number();
+                Message::Header(HeaderMessage { channel, block, data_len })
+            }
+            Kind::HeaderNote => {
+                let hash = BlockHash::from_bytes(self.array());
+                let (data, feed) = (self.flag(), self.flag());
+                let words = [
+                    HeaderWord::Have { number, hash, data },
+                    HeaderWord::Want { number },
+                    HeaderWord::Tip { nonce, height, feed },
+                    HeaderWord::TipIs { nonce, height },
+                ];
+                Message::HeaderNote(HeaderNote { channel, word: words[self.below(4)] })
+            }
+            Kind::BlockNote => {
+                let words = [
+                    BlockWord::Have { number },
+                    BlockWord::Want { nonce, number },
+                    BlockWord::Lack { nonce },
+                    BlockWord::Behind { height },
+                ];
+                Message::BlockNote(BlockNote { channel, word: words[self.below(4)] })
+            }
+            _ => {
+                let plan = Plan {
+                    channel,
+                    number,
+                    header: BlockHash::from_bytes(self.array()),
+                    source: self.pki_id(),
+                    issued: self.number(),
+                    members: self.short_number(),
+                    fan_out: self.short_number(),
+                    root: self.array(),
+                };
+                let part = PlanPart {
+                    first: self.short_number(),
+                    members: self.list(Self::pki_id),
+                    proof: self.list(Self::array),
+                };
+                Message::Plan(PlannedBlock { plan, part, block: self.block() })
+            }
         }
     }
 

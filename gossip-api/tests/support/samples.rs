@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use gossip_api::message::{
-    Acknowledgement, Ask, Beat, Beats, DataMessage, ItemId, Known, LeadershipKind,
-    LeadershipMessage, MemberEntry, MembershipRequest, MembershipResponse, PeerIdentities,
+    Acknowledgement, Ask, Beat, Beats, BlockNote, BlockWord, DataMessage, HeaderMessage,
+    HeaderNote, HeaderWord, ItemId, Known, LeadershipKind, LeadershipMessage, MemberEntry,
+    MembershipRequest, MembershipResponse, PeerIdentities, Plan, PlanPart, PlannedBlock,
     PrivateData, PrivateDataRequest, PrivateDataResponse, Probe, ProofOfLife, PullDigest,
     PullHello, PullKind, PullRequest, PullUpdate, Record, SealedRecord, SealedStateInfo, Secret,
     ShortId, StateInfo, StateInfoPullRequest, StateInfoSnapshot, StateRequest, StateResponse,
 };
 use gossip_api::{
-    Blob, Block, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height, Message, Nonce,
-    PeerIdentity, PkiId, SeqNum,
+    Blob, Block, BlockHash, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height,
+    Message, Nonce, PeerIdentity, PkiId, SeqNum,
 };
 
 pub fn peer() -> PkiId {
@@ -86,7 +87,7 @@ pub fn state_info() -> StateInfo {
 
 /// One of every kind, in the order of their numbers.
 pub fn samples() -> Vec<Message> {
-    let mut all = [membership(), pulls(), transfer(), direct()].concat();
+    let mut all = [membership(), pulls(), transfer(), direct(), spread()].concat();
     all.sort_by_key(Message::kind);
     all
 }
@@ -170,5 +171,36 @@ fn direct() -> Vec<Message> {
             PrivateDataRequest::new(nonce, channel.clone(), query).unwrap(),
         ),
         Message::PrivateDataResponse(PrivateDataResponse { nonce, channel, payload }),
+    ]
+}
+
+pub fn plan() -> Plan {
+    Plan {
+        channel: trade(),
+        number: SeqNum::new(7),
+        header: BlockHash::from_bytes([0x73; 32]),
+        source: peer(),
+        issued: 1500,
+        members: 5,
+        fan_out: 2,
+        root: [0x74; 32],
+    }
+}
+
+fn spread() -> Vec<Message> {
+    let (channel, nonce, number) = (trade(), Nonce::new(11), SeqNum::new(7));
+    let header = Block { data: Bytes::new(), ..block() };
+    let part = PlanPart {
+        first: 2,
+        members: Bounded::new(vec![PkiId::from_bytes([0x12; 32])]).unwrap(),
+        proof: Bounded::new(vec![[0x75; 32], [0x76; 32]]).unwrap(),
+    };
+    let hash = BlockHash::from_bytes([0x73; 32]);
+    let word = HeaderWord::Have { number, hash, data: true };
+    vec![
+        Message::Header(HeaderMessage { channel: channel.clone(), block: header, data_len: 17 }),
+        Message::HeaderNote(HeaderNote { channel: channel.clone(), word }),
+        Message::BlockNote(BlockNote { channel, word: BlockWord::Want { nonce, number } }),
+        Message::Plan(PlannedBlock { plan: plan(), part, block: block() }),
     ]
 }

@@ -212,7 +212,11 @@ impl Node {
             | Message::Acknowledgement(_)
             | Message::PrivateData(_)
             | Message::PrivateDataRequest(_)
-            | Message::PrivateDataResponse(_) => vec![Action::Drop { from, reason: "kind" }],
+            | Message::PrivateDataResponse(_)
+            | Message::Header(_)
+            | Message::HeaderNote(_)
+            | Message::BlockNote(_)
+            | Message::Plan(_) => vec![Action::Drop { from, reason: "kind" }],
         }
     }
 

@@ -68,7 +68,11 @@ impl Peer {
             | Kind::Acknowledgement
             | Kind::PrivateData
             | Kind::PrivateDataRequest
-            | Kind::PrivateDataResponse => {
+            | Kind::PrivateDataResponse
+            | Kind::Header
+            | Kind::HeaderNote
+            | Kind::BlockNote
+            | Kind::Plan => {
                 vec![Action::Drop { from: Some(from), reason: "kind out of place" }]
             }
         }

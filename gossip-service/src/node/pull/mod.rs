@@ -117,7 +117,11 @@ impl Pull {
             | Message::Acknowledgement(_)
             | Message::PrivateData(_)
             | Message::PrivateDataRequest(_)
-            | Message::PrivateDataResponse(_) => vec![Step::Drop { from, reason: "kind" }],
+            | Message::PrivateDataResponse(_)
+            | Message::Header(_)
+            | Message::HeaderNote(_)
+            | Message::BlockNote(_)
+            | Message::Plan(_) => vec![Step::Drop { from, reason: "kind" }],
         }
     }
 
