@@ -8,6 +8,8 @@ use gossip_api::message::Class;
 use gossip_api::{Checked, ConfigError, NetworkId};
 use zeroize::Zeroizing;
 
+use crate::bounds::{DIALS_MAX, OutboxConfig};
+
 /// How this peer talks to others over QUIC.
 #[derive(Clone, Debug)]
 pub struct CommConfig {
@@ -61,22 +63,6 @@ pub struct CommConfig {
     pub segmentation_offload: bool,
     /// How long [`stop`](crate::Comm::stop) waits for connections to end in good order.
     pub stop_timeout: Duration,
-}
-
-/// Bytes that may wait for one peer, by class.
-///
-/// Control and membership messages supersede one another, so when one does not fit, the oldest waiting
-/// of its class is dropped. Blocks do not: one that does not fit is refused. Every drop is counted.
-#[derive(Clone, Debug)]
-pub struct OutboxConfig {
-    /// Control messages. Fabric: `peer.gossip.sendBuffSize`, 20 messages in code and 200 in `core.yaml`.
-    pub control_bytes: usize,
-    /// Membership pages.
-    pub membership_bytes: usize,
-    /// Blocks; one larger than this waits alone.
-    pub block_bytes: usize,
-    /// Parts of one answer to a request; an answer that outgrows it is broken off.
-    pub answer_bytes: usize,
 }
 
 /// Bytes that one peer may have waiting for the layer above; then its streams, and only its, are not read.
@@ -170,7 +156,7 @@ impl CommConfig {
             quota: QuotaConfig::default(),
             streams: StreamConfig::default(),
             connections_max: 1024,
-            dials_max: 128,
+            dials_max: DIALS_MAX,
             retry_above: 64,
             half_open_max: 256,
             half_open_per_prefix: 8,
@@ -241,17 +227,6 @@ impl CommConfig {
             )));
         }
         Ok(())
-    }
-}
-
-impl Default for OutboxConfig {
-    fn default() -> Self {
-        Self {
-            control_bytes: 256 << 10,
-            membership_bytes: 1 << 20,
-            block_bytes: 16 << 20,
-            answer_bytes: 16 << 20,
-        }
     }
 }
 

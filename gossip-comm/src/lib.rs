@@ -13,6 +13,9 @@
 //! It does not decide whom to connect to, verifies no message beyond the connection's own hello, and
 //! keeps nothing about peers that are not connected.
 
+#[cfg(any(feature = "quic", feature = "sim"))]
+mod backoff;
+mod bounds;
 #[cfg(feature = "quic")]
 mod clock;
 mod comm;
@@ -30,15 +33,14 @@ pub mod quic;
 #[cfg(feature = "sim")]
 pub mod sim;
 
+pub use bounds::OutboxConfig;
 #[cfg(feature = "quic")]
 pub use clock::{Clock, wall};
 pub use comm::{
     Comm, Command, Connected, DisconnectCause, Event, InboundId, RequestId, ResponseOutcome,
 };
 #[cfg(feature = "quic")]
-pub use config::{
-    CommConfig, InboxConfig, OutboxConfig, QuotaConfig, SecretBytes, StreamConfig, TlsMaterial,
-};
+pub use config::{CommConfig, InboxConfig, QuotaConfig, SecretBytes, StreamConfig, TlsMaterial};
 #[cfg(feature = "quic")]
 pub use drive::drive;
 #[cfg(feature = "quic")]

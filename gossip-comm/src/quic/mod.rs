@@ -15,7 +15,6 @@
 //! - `Connected` comes before anything else of a peer, `Disconnected` after everything else.
 //! - A link closes nothing but itself.
 
-mod backoff;
 mod command;
 mod dial;
 mod endpoint;

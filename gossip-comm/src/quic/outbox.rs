@@ -10,7 +10,7 @@ use gossip_api::Envelope;
 use gossip_api::message::Class;
 use tokio::sync::Notify;
 
-use crate::config::OutboxConfig;
+use crate::bounds::OutboxConfig;
 
 /// The waiting messages of one peer, by class.
 #[derive(Debug)]

@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use gossip_api::{Endpoint, PkiId};
 
-use super::backoff::Backoff;
 use super::exchange::{Answer, Question};
 use super::link::{Link, Mode};
 use super::outbox::Outbox;
+use crate::backoff::Backoff;
 use crate::comm::{InboundId, RequestId};
 
 /// Everything that changes as peers come and go. Held under one lock, never across a wait.

@@ -8,7 +8,7 @@ use tracing::info;
 
 /// Endpoints that did not answer the last dial.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     down: BTreeMap<Endpoint, Down>,
 }
 
@@ -20,12 +20,12 @@ struct Down {
 
 impl Backoff {
     /// Whether sending alone is no reason to dial `endpoint` yet.
-    pub(super) fn holds(&self, endpoint: &Endpoint, now: Mono) -> bool {
+    pub(crate) fn holds(&self, endpoint: &Endpoint, now: Mono) -> bool {
         self.down.get(endpoint).is_some_and(|down| now < down.until)
     }
 
     /// A dial failed. `luck` in 0..1 spreads retries over half to the whole of the wait.
-    pub(super) fn failed(&mut self, endpoint: &Endpoint, reason: &str, now: Mono, luck: f64) {
+    pub(crate) fn failed(&mut self, endpoint: &Endpoint, reason: &str, now: Mono, luck: f64) {
         if !self.down.contains_key(endpoint) {
             info!(%endpoint, reason, "endpoint does not answer");
             self.make_room();
@@ -38,7 +38,7 @@ impl Backoff {
     }
 
     /// A dial succeeded.
-    pub(super) fn succeeded(&mut self, endpoint: &Endpoint) {
+    pub(crate) fn succeeded(&mut self, endpoint: &Endpoint) {
         if let Some(down) = self.down.remove(endpoint) {
             info!(%endpoint, failures = down.failures, "endpoint answers again");
         }
