@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use gossip_api::message::Kind;
-use gossip_api::{Machine, Mono, Now, Wakeup, Wall};
+use gossip_api::{CryptoError, Expiration, Machine, Mono, Now, PeerIdentity, Wakeup};
 
 use super::history::Stats;
 use super::link::Link;
-use super::net::{Net, NetTask, PeerSpec, Timing};
+use super::net::{Net, NetTask, PeerSpec, Timing, WALL_START, wall};
 use super::queue::Queue;
+use crate::bounds::OutboxConfig;
 use crate::comm::Event;
 use crate::host::{Effect, Host};
 
@@ -41,8 +42,6 @@ pub(super) struct Node<H: Host> {
     pub(super) armed: Option<Mono>,
     /// What became due while the peer was paused.
     pub(super) stalled: Vec<Task<H>>,
-    /// The calendar's time at the start, in seconds since 1970.
-    pub(super) wall_start: i64,
     /// Ticks in a row at one instant.
     ticks: u32,
 }
@@ -88,6 +87,26 @@ impl<H: Host> Cluster<H> {
         self
     }
 
+    /// The same with these bounds of what may wait for one peer.
+    #[must_use]
+    pub fn with_outbox(mut self, bounds: OutboxConfig) -> Self {
+        self.net.bounds = bounds;
+        self
+    }
+
+    /// The same with identities that are looked at before a connection stands, by both sides.
+    ///
+    /// `check` is asked on behalf of which peer, and about whose identity. A connection to an identity that
+    /// runs out ends within a second, by the calendar of either side.
+    #[must_use]
+    pub fn with_door(
+        mut self,
+        check: impl Fn(usize, &PeerIdentity) -> Result<Expiration, CryptoError> + 'static,
+    ) -> Self {
+        self.net.door.set(check);
+        self
+    }
+
     /// The same with messages of these kinds sent as datagrams.
     #[must_use]
     pub fn with_datagrams(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
@@ -106,13 +125,7 @@ impl<H: Host> Cluster<H> {
     /// Adds a peer; it runs from now on. Of several peers at one endpoint the last added answers there.
     pub fn add_peer(&mut self, spec: PeerSpec, machine: H::Machine) -> usize {
         let peer = self.net.add(spec);
-        self.nodes.push(Node {
-            machine,
-            armed: None,
-            stalled: Vec::new(),
-            wall_start: WALL_START,
-            ticks: 0,
-        });
+        self.nodes.push(Node { machine, armed: None, stalled: Vec::new(), ticks: 0 });
         self.rearm(peer);
         peer
     }
@@ -383,7 +396,7 @@ impl<H: Host> Cluster<H> {
     }
 
     fn now_at(&self, peer: usize) -> Now {
-        Now { mono: self.now, wall: wall(self.node(peer).wall_start, self.now) }
+        Now { mono: self.now, wall: self.net.wall(peer, self.now) }
     }
 
     pub(super) fn node(&self, peer: usize) -> &Node<H> {
@@ -394,14 +407,6 @@ impl<H: Host> Cluster<H> {
         self.nodes.get_mut(peer).expect("peers are named by what add_peer returned")
     }
 }
-
-fn wall(start: i64, now: Mono) -> Wall {
-    let passed = i64::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
-    Wall::from_unix_seconds(start.saturating_add(passed))
-}
-
-/// 2026-01-01T00:00:00Z.
-pub(super) const WALL_START: i64 = 1_767_225_600;
 
 /// Up to this many peers, invariants and conditions are looked at after every step.
 const SMALL: usize = 20;

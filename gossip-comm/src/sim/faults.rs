@@ -1,6 +1,6 @@
 //! What can go wrong, as methods of the cluster.
 
-use super::cluster::{Cluster, WALL_START};
+use super::cluster::Cluster;
 use super::link::Link;
 use super::net::PeerSpec;
 use crate::host::Host;
@@ -87,14 +87,27 @@ impl<H: Host> Cluster<H> {
         self.net.set_uplink(peer, bits_per_second.into());
     }
 
+    /// Limits what a peer receives from all others together; nothing for no limit.
+    pub fn set_downlink(&mut self, peer: usize, bits_per_second: impl Into<Option<u64>>) {
+        self.net.set_downlink(peer, bits_per_second.into());
+    }
+
     /// Has a peer's transport refuse all questions, as one does that answers too many already; or not.
     pub fn set_refusing(&mut self, peer: usize, refuses: bool) {
         self.net.set_refusing(peer, refuses);
     }
 
-    /// Sets a peer's calendar ahead of the others' (behind, if negative). Its timers do not notice.
+    /// Sets a peer's calendar this far ahead of the right one (behind, if negative): it may be wrong from
+    /// the start, or jump. Its timers do not notice.
     pub fn set_wall_ahead(&mut self, peer: usize, seconds: i64) {
-        self.node_mut(peer).wall_start = WALL_START.saturating_add(seconds);
+        self.net.set_wall_ahead(peer, seconds);
+        self.recheck(peer);
+    }
+
+    /// A peer looks again at the identities of all that it is connected to, as after a revocation.
+    pub fn recheck(&mut self, peer: usize) {
+        self.net.recheck(self.now, peer);
+        self.collect();
     }
 
     /// Forgets what waits for a peer that no longer runs.

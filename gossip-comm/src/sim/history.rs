@@ -32,6 +32,7 @@ pub(super) enum What {
     Connected,
     Disconnected,
     ResponseEnd,
+    Refused,
 }
 
 impl What {
@@ -41,6 +42,7 @@ impl What {
             Self::Connected => 1 << 32,
             Self::Disconnected => 2 << 32,
             Self::ResponseEnd => 3 << 32,
+            Self::Refused => 4 << 32,
         }
     }
 }
@@ -54,6 +56,8 @@ pub struct Stats {
     pub bytes: u64,
     /// Connections made.
     pub connections: u64,
+    /// Handshakes in which one side did not let the other in.
+    pub refused: u64,
     /// Events, inputs and ticks that machines were given.
     pub steps: u64,
     /// By index of the peer.
@@ -136,8 +140,10 @@ impl Tally {
 pub enum DropCause {
     /// There was no connection, and no endpoint to dial.
     NoConnection,
-    /// The connection that it waited for did not come about.
+    /// The connection that it waited for did not come about, or its endpoint is left alone after failures.
     DialFailed,
+    /// More waited for its receiver than may.
+    OutboxFull,
     /// The link lost it.
     Lost,
     /// Its connection ended before it arrived.

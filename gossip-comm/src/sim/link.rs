@@ -109,7 +109,7 @@ impl Link {
             duplicate: Odds::of(self.duplicate),
             reorder: Odds::of(self.reorder),
             corrupt: Odds::of(self.corrupt),
-            bandwidth: self.bandwidth,
+            bandwidth: self.bandwidth.map(Rate::of),
         }
     }
 }
@@ -125,7 +125,7 @@ pub(super) struct Wire {
     pub(super) duplicate: Odds,
     pub(super) reorder: Odds,
     pub(super) corrupt: Odds,
-    pub(super) bandwidth: Option<u64>,
+    pub(super) bandwidth: Option<Rate>,
 }
 
 /// Whole nanoseconds; saturates.
@@ -133,9 +133,26 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How long `len` bytes take at `bits_per_second`.
-pub(super) fn serialisation(len: usize, bits_per_second: u64) -> u64 {
-    let bits = 8 * len as u128;
-    let time = bits * 1_000_000_000 / u128::from(bits_per_second.max(1));
-    u64::try_from(time).unwrap_or(u64::MAX)
+/// How fast a bottleneck is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rate {
+    bits_per_second: u64,
+    /// How long a full window takes: what leaves within it is with QUIC, not in the outbox.
+    pub(super) window_time: u64,
 }
+
+impl Rate {
+    pub(super) fn of(bits_per_second: u64) -> Self {
+        let unlimited = Self { bits_per_second: bits_per_second.max(1), window_time: 0 };
+        Self { window_time: unlimited.time(WINDOW), ..unlimited }
+    }
+
+    /// How long `len` bytes take.
+    pub(super) fn time(self, len: usize) -> u64 {
+        let bits = 8_000_000_000 * len as u128;
+        u64::try_from(bits / u128::from(self.bits_per_second)).unwrap_or(u64::MAX)
+    }
+}
+
+/// Bytes that QUIC takes over before they have left: half of a connection's send window.
+pub(super) const WINDOW: usize = 4 << 20;

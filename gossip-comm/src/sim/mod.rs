@@ -10,10 +10,11 @@
 //!      '------input---- Host::receive <---Event--------------------------------'
 //! ```
 //!
-//! It models connections (handshake, one per pair, idle time-out, close, stateless reset), streams and
-//! their priorities, latency, loss and bandwidth, and the faults of [`Cluster`]'s methods. It does not
-//! model congestion control, flow control, packet headers or the cost of cryptography; what only
-//! packets can show is tested with real endpoints.
+//! It models connections (handshake, whose identity is let in, one per pair, idle time-out, close,
+//! stateless reset), streams and their priorities, latency, loss, bandwidth, bounded outboxes, dials that
+//! back off, disks, and the faults of [`Cluster`]'s methods. It does not model congestion control, flow
+//! control, packet headers or the cost of cryptography; what only packets can show is tested with real
+//! endpoints.
 //!
 //! # Invariants
 //! - The same seed and the same calls give the same history, and the same [`Cluster::history_hash`].
@@ -23,6 +24,7 @@
 mod check;
 mod cluster;
 pub mod crypto;
+mod disk;
 mod faults;
 mod history;
 mod link;
@@ -32,6 +34,7 @@ mod rng;
 
 pub use check::check;
 pub use cluster::Cluster;
+pub use disk::Disk;
 pub use history::{DropCause, PeerStats, Stats, Tally};
 pub use link::Link;
 pub use net::{PeerSpec, Timing};

@@ -90,6 +90,23 @@ impl Authority {
         self.write().revoked.extend(fingerprint(identity));
     }
 
+    /// What [`Cluster::with_door`](crate::sim::Cluster::with_door) takes: lets in whose identity this
+    /// authority issued and has not revoked.
+    pub fn door(
+        self: &Arc<Self>,
+    ) -> impl Fn(usize, &PeerIdentity) -> Result<Expiration, CryptoError> + 'static {
+        let authority = Arc::clone(self);
+        move |_, identity| authority.expiration(identity)
+    }
+
+    /// When a valid identity runs out.
+    fn expiration(&self, identity: &PeerIdentity) -> Result<Expiration, CryptoError> {
+        self.subject(identity)?;
+        let registry = self.read();
+        let set = fingerprint(identity).and_then(|pki_id| registry.expirations.get(&pki_id));
+        Ok(set.copied().unwrap_or(Expiration::Never))
+    }
+
     /// Signatures checked by all peers.
     pub fn signature_checks(&self) -> u64 {
         self.signature_checks.load(Ordering::Relaxed)
@@ -282,10 +299,7 @@ impl MessageCryptoService for CheapCrypto {
     }
 
     fn expiration(&self, identity: &PeerIdentity) -> Result<Expiration, CryptoError> {
-        self.authority.subject(identity)?;
-        let registry = self.authority.read();
-        let set = fingerprint(identity).and_then(|pki_id| registry.expirations.get(&pki_id));
-        Ok(set.copied().unwrap_or(Expiration::Never))
+        self.authority.expiration(identity)
     }
 }
 

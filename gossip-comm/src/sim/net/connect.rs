@@ -6,9 +6,12 @@
 use gossip_api::message::CloseReason;
 use gossip_api::{Endpoint, Mono, PkiId, SignedMessage};
 
+use super::bottleneck::Queues;
 use super::exchange::Question;
-use super::transit::{Cargo, Parcel, Queues};
+use super::outbox::{Outbox, Parked};
+use super::transit::Cargo;
 use super::{DropCause, Net, NetTask, What};
+use crate::bounds::DIALS_MAX;
 use crate::comm::{Connected, DisconnectCause, Event, ResponseOutcome};
 use crate::sim::link::nanos;
 
@@ -22,8 +25,10 @@ pub(super) struct Half {
     pub(super) queues: Queues,
     /// When the last message of each ordered stream arrives at the other side.
     pub(super) last: [Mono; 2],
+    /// What waits at us because there is too much of it.
+    pub(super) outbox: Option<Box<Outbox>>,
     /// What was sent to us and waits for the link to come back.
-    pub(super) parked: Vec<Parcel>,
+    pub(super) parked: Option<Box<Parked>>,
 }
 
 /// Where, and who must answer.
@@ -65,6 +70,17 @@ impl Net {
         if let Some(dial) = self.end_mut(from).dials.get_mut(&key) {
             dial.waiting.extend(waiting);
             return;
+        }
+        let end = self.end(from);
+        if waiting.is_some() && end.backoff.holds(&key.0, now) {
+            return self.abandon(now, from, waiting);
+        }
+        if end.dials.len() >= DIALS_MAX {
+            if waiting.is_none() {
+                let reason = "too many dials under way".to_owned();
+                self.notify(now, from, Event::DialFailed { endpoint: key.0, reason });
+            }
+            return self.abandon(now, from, waiting);
         }
         let serial = self.next_serial();
         let dial = Dial { serial, waiting: waiting.into_iter().collect() };
@@ -109,8 +125,11 @@ impl Net {
         };
         if other == at {
             self.dial_over(now, at, key, serial, "that is ourselves");
+        } else if !self.admits(now, at, other) {
+            self.dial_over(now, at, key, serial, "refused");
         } else if self.is_expected(other, key.1) {
             let dial = self.end_mut(at).dials.remove(key);
+            self.end_mut(at).backoff.succeeded(&key.0);
             self.establish(now, at, other, key.0.clone());
             for waiting in dial.into_iter().flat_map(|dial| dial.waiting) {
                 self.release(now, at, other, waiting);
@@ -141,16 +160,22 @@ impl Net {
             return;
         }
         let dial = self.end_mut(at).dials.remove(key);
-        for waiting in dial.into_iter().flat_map(|dial| dial.waiting) {
-            self.drop_one(DropCause::DialFailed);
-            if let Waiting::Question(question) = waiting {
-                let event = question.ended(ResponseOutcome::Broken);
-                self.end_mut(at).exchanges.remove(&question.id);
-                self.notify(now, at, event);
-            }
-        }
+        #[expect(clippy::cast_precision_loss, reason = "below 2^16")]
+        let luck = self.dice.up_to(u64::from(u16::MAX)) as f64 / f64::from(u16::MAX);
+        self.end_mut(at).backoff.failed(&key.0, reason, now, luck);
+        self.abandon(now, at, dial.into_iter().flat_map(|dial| dial.waiting));
         let event = Event::DialFailed { endpoint: key.0.clone(), reason: reason.to_owned() };
         self.notify(now, at, event);
+    }
+
+    /// Drops what was to be sent over a connection that does not come about.
+    fn abandon(&mut self, now: Mono, at: usize, waiting: impl IntoIterator<Item = Waiting>) {
+        for waiting in waiting {
+            self.drop_one(DropCause::DialFailed);
+            if let Waiting::Question(question) = waiting {
+                self.notify(now, at, question.ended(ResponseOutcome::Broken));
+            }
+        }
     }
 
     /// Both sides have proved who they are.
@@ -169,11 +194,13 @@ impl Net {
                 silent_since: None,
                 queues: Queues::default(),
                 last: [Mono::ZERO; 2],
-                parked: Vec::new(),
+                outbox: None,
+                parked: None,
             };
             if let Some(old) = self.end_mut(at).halves.insert(to, half) {
-                old.parked.iter().for_each(|_| self.drop_one(DropCause::ConnectionGone));
+                self.drop_parked(&old);
             }
+            self.watch_expiry(now, at, to, conn);
         }
         self.stats.connections += 1;
         self.record(now, dialler, other, What::Connected, 0);
@@ -289,10 +316,15 @@ impl Net {
     fn forget(&mut self, now: Mono, at: usize, other: usize) {
         self.break_exchanges(now, at, other);
         if let Some(half) = self.end_mut(at).halves.remove(&other) {
-            half.parked.iter().for_each(|_| self.drop_one(DropCause::ConnectionGone));
+            self.drop_parked(&half);
         }
         self.record(now, at, other, What::Disconnected, 0);
         self.refresh(now, other, at);
+    }
+
+    fn drop_parked(&mut self, half: &Half) {
+        let parked = half.parked.as_ref().map_or(0, |parked| parked.parcels.len());
+        (0..parked).for_each(|_| self.drop_one(DropCause::ConnectionGone));
     }
 
     /// Whether both sides have the same connection.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use gossip_api::{Envelope, Mono, RemotePeer, SignedMessage};
 
-use super::connect::Waiting;
+use super::outbox::Waiting;
 use super::transit::Cargo;
-use super::{DropCause, Net, NetTask, What};
+use super::{DropCause, Net, NetTask, What, connect};
 use crate::comm::{Event, InboundId, RequestId, ResponseOutcome};
 
 /// A question on its way to be asked.
@@ -40,6 +40,8 @@ pub(super) struct Answering {
     exchange: u64,
     /// When the last part arrives: parts keep their order.
     last: Mono,
+    /// Parts that QUIC has not taken over yet.
+    waiting: Waiting,
 }
 
 impl Net {
@@ -62,7 +64,7 @@ impl Net {
         match (self.neighbour(from, &to.pki_id), to.endpoint) {
             (Some(other), _) => self.ask(now, from, other, question),
             (None, Some(endpoint)) => {
-                let waiting = Waiting::Question(question);
+                let waiting = connect::Waiting::Question(question);
                 self.dial(now, from, endpoint, Some(to.pki_id), Some(waiting));
             }
             (None, None) => {
@@ -93,7 +95,8 @@ impl Net {
         exchange: u64,
     ) -> InboundId {
         let id = InboundId(exchange);
-        let answering = Answering { asker, conn, exchange, last: Mono::ZERO };
+        let answering =
+            Answering { asker, conn, exchange, last: Mono::ZERO, waiting: Waiting::default() };
         self.end_mut(at).answering.insert(id, answering);
         id
     }
@@ -108,10 +111,29 @@ impl Net {
             self.drop_one(DropCause::ExchangeOver);
             return;
         };
+        let len = message.envelope.encoded_len();
+        let answer_max = self.bounds.answer_bytes;
+        let answering = self.end_mut(from).answering.get_mut(&to);
+        if !answering.is_some_and(|answering| answering.waiting.fits(now, len, answer_max)) {
+            return self.break_off(now, from, to);
+        }
         let part = Cargo::Part { exchange, id, message };
-        let arrives = self.ship(now, from, asker, part, last);
+        let shipped = self.ship(now, from, asker, part, last);
         if let Some(answering) = self.end_mut(from).answering.get_mut(&to) {
-            answering.last = answering.last.max(arrives);
+            answering.last = answering.last.max(shipped.arrives);
+            if shipped.until > now.as_nanos() {
+                answering.waiting.push(shipped.until, len, 0);
+            }
+        }
+    }
+
+    /// An answer with a hole would look complete, so one that does not fit is none.
+    fn break_off(&mut self, now: Mono, from: usize, to: InboundId) {
+        self.drop_one(DropCause::OutboxFull);
+        if let Some(answering) = self.end_mut(from).answering.remove(&to) {
+            let Answering { asker, exchange, .. } = answering;
+            let outcome = ResponseOutcome::Refused;
+            self.ship(now, from, asker, Cargo::End { exchange, outcome }, Mono::ZERO);
         }
     }
 

@@ -3,23 +3,30 @@
 //! [`Net`] knows no machine. It is given commands ([`Net::command`]) and its own tasks when they are due
 //! ([`Net::fire`]), and leaves what is to happen later in [`Net::later`].
 
+mod bottleneck;
 mod connect;
+mod door;
 mod exchange;
+mod outbox;
 mod transit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gossip_api::message::{CloseReason, Kind};
-use gossip_api::{Endpoint, Epoch, Mono, OrgId, PeerIdentity, PkiId};
+use gossip_api::{Endpoint, Epoch, Mono, OrgId, PeerIdentity, PkiId, Wall};
 
 use super::history::{DropCause, History, Stats, What};
-use super::link::{Link, Wire};
+use super::link::{Link, Rate, Wire};
 use super::rng::Dice;
+use crate::backoff::Backoff;
+use crate::bounds::OutboxConfig;
 use crate::comm::{Command, Event, InboundId, RequestId};
+use bottleneck::Bottleneck;
 use connect::{Dial, DialKey, Half};
+use door::Door;
 use exchange::{Answering, Asked};
-use transit::{Parcel, Uplink};
+use transit::Parcel;
 
 /// A peer as the others meet it.
 #[derive(Clone, Debug)]
@@ -64,6 +71,8 @@ pub(super) enum NetTask {
     Closed { at: usize, other: usize, conn: u64, reason: Option<CloseReason> },
     /// A connection that was silent since `since` may have been so for too long.
     Idle { at: usize, other: usize, conn: u64, since: Mono },
+    /// The identity shown on a connection may have run out.
+    Expiry { at: usize, other: usize, conn: u64 },
     /// An exchange may have been silent for too long.
     Patience { at: usize, exchange: u64 },
     /// A machine is told something in this life of its peer.
@@ -79,6 +88,7 @@ impl NetTask {
             | Self::DialOver { at, .. }
             | Self::Closed { at, .. }
             | Self::Idle { at, .. }
+            | Self::Expiry { at, .. }
             | Self::Patience { at, .. }
             | Self::Notify { at, .. } => *at,
         }
@@ -98,6 +108,8 @@ pub(super) struct Net {
     by_endpoint: BTreeMap<Endpoint, usize>,
     serial: u64,
     pub(super) timing: Timing,
+    pub(super) bounds: OutboxConfig,
+    pub(super) door: Door,
     pub(super) datagrams: BTreeSet<Kind>,
     pub(super) real_decoding: bool,
     pub(super) history: History,
@@ -117,7 +129,11 @@ struct End {
     crashed: Mono,
     group: u32,
     refuses: bool,
-    uplink: Uplink,
+    /// The calendar's time at the start, in seconds since 1970.
+    wall_start: i64,
+    uplink: Bottleneck,
+    downlink: Bottleneck,
+    backoff: Backoff,
     halves: BTreeMap<usize, Half>,
     dials: BTreeMap<DialKey, Dial>,
     asked: BTreeMap<u64, Asked>,
@@ -138,6 +154,8 @@ impl Net {
             by_endpoint: BTreeMap::new(),
             serial: 0,
             timing: Timing::default(),
+            bounds: OutboxConfig::default(),
+            door: Door::default(),
             datagrams: BTreeSet::new(),
             real_decoding: seed.is_multiple_of(REAL_DECODING_EVERY),
             history: History::default(),
@@ -184,6 +202,10 @@ impl Net {
                 self.closed(now, at, other, conn, reason)
             }
             NetTask::Idle { at, other, conn, since } => self.idle(now, at, other, conn, since),
+            NetTask::Expiry { at, other, conn } => {
+                self.check_expiry(now, at, other, conn);
+                None
+            }
             NetTask::Patience { at, exchange } => self.out_of_patience(now, at, exchange),
             NetTask::Notify { at, life, event } => {
                 (self.is_up(at) && self.end(at).life == life).then_some((at, *event))
@@ -225,7 +247,20 @@ impl Net {
     }
 
     pub(super) fn set_uplink(&mut self, peer: usize, bits_per_second: Option<u64>) {
-        self.end_mut(peer).uplink.bits_per_second = bits_per_second;
+        self.end_mut(peer).uplink.rate = bits_per_second.map(Rate::of);
+    }
+
+    pub(super) fn set_downlink(&mut self, peer: usize, bits_per_second: Option<u64>) {
+        self.end_mut(peer).downlink.rate = bits_per_second.map(Rate::of);
+    }
+
+    pub(super) fn set_wall_ahead(&mut self, peer: usize, seconds: i64) {
+        self.end_mut(peer).wall_start = WALL_START.saturating_add(seconds);
+    }
+
+    /// A peer's calendar.
+    pub(super) fn wall(&self, peer: usize, now: Mono) -> Wall {
+        wall(self.end(peer).wall_start, now)
     }
 
     pub(super) fn set_group(&mut self, peer: usize, group: u32) {
@@ -278,6 +313,8 @@ impl Net {
         end.up = true;
         end.life += 1;
         end.uplink.forget();
+        end.downlink.forget();
+        end.backoff = Backoff::default();
     }
 
     pub(super) fn set_paused(&mut self, now: Mono, peer: usize, paused: bool) {
@@ -347,7 +384,10 @@ impl End {
             crashed: Mono::ZERO,
             group: 0,
             refuses: false,
-            uplink: Uplink::default(),
+            wall_start: WALL_START,
+            uplink: Bottleneck::default(),
+            downlink: Bottleneck::default(),
+            backoff: Backoff::default(),
             halves: BTreeMap::new(),
             dials: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -356,6 +396,15 @@ impl End {
         }
     }
 }
+
+/// The calendar's time `now` if it was `start` at the beginning.
+pub(super) fn wall(start: i64, now: Mono) -> Wall {
+    let passed = i64::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
+    Wall::from_unix_seconds(start.saturating_add(passed))
+}
+
+/// 2026-01-01T00:00:00Z.
+pub(super) const WALL_START: i64 = 1_767_225_600;
 
 /// One seed in this many carries real bytes, encoded by the sender and decoded by the receiver.
 const REAL_DECODING_EVERY: u64 = 50;

@@ -5,9 +5,10 @@ use gossip_api::message::{Class, Kind};
 use gossip_api::{Envelope, Mono, RemotePeer, SignedMessage};
 
 use super::connect::Waiting;
+use super::outbox::Admission;
 use super::{DropCause, Net, NetTask, What};
 use crate::comm::{Event, RequestId, ResponseOutcome};
-use crate::sim::link::{Wire, serialisation};
+use crate::sim::link::{Rate, Wire};
 use crate::sim::rng::{mix, scale};
 
 /// One message under way.
@@ -20,7 +21,11 @@ pub(in crate::sim) struct Parcel {
     life: u32,
     /// When its last byte has left the sender for the last time.
     left: Mono,
-    len: usize,
+    pub(super) len: usize,
+    /// Names it in its sender's outbox; 0 if it never stood there.
+    ticket: u64,
+    /// Whether it has passed the receiver's downlink.
+    through: bool,
     pub(super) cargo: Cargo,
 }
 
@@ -57,43 +62,30 @@ impl Cargo {
     }
 }
 
-/// A sender's bottleneck: control passes data.
-#[derive(Debug, Default)]
-pub(super) struct Uplink {
-    pub(super) bits_per_second: Option<u64>,
-    pub(super) queues: Queues,
-}
-
-impl Uplink {
-    pub(super) fn forget(&mut self) {
-        self.queues = Queues::default();
-    }
-}
-
-/// Until when two queues before one bottleneck are busy.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Queues {
-    urgent: u64,
-    bulk: u64,
-}
-
-impl Queues {
-    /// When `len` bytes that queue up at `start` are through.
-    fn pass(&mut self, start: u64, len: usize, urgent: bool, bits_per_second: Option<u64>) -> u64 {
-        let Some(rate) = bits_per_second else { return start };
-        let time = serialisation(len, rate);
-        if urgent {
-            self.urgent = self.urgent.max(start) + time;
-            // Bulk that is still queued gives way.
-            if self.bulk > start {
-                self.bulk += time;
-            }
-            self.urgent
-        } else {
-            self.bulk = self.bulk.max(self.urgent).max(start) + time;
-            self.bulk
+impl Parcel {
+    pub(super) fn message_class(&self) -> Option<Class> {
+        match &self.cargo {
+            Cargo::Message(message) => Some(message.envelope.class()),
+            Cargo::Question { .. } | Cargo::Part { .. } | Cargo::End { .. } => None,
         }
     }
+}
+
+/// A parcel on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shipped {
+    pub(super) arrives: Mono,
+    /// When QUIC takes it over.
+    pub(super) until: u64,
+}
+
+/// When a message leaves its sender.
+#[derive(Clone, Copy, Debug)]
+struct Leave {
+    at: Mono,
+    /// When QUIC takes it over.
+    until: u64,
+    ticket: u64,
 }
 
 /// How a message is carried.
@@ -147,7 +139,6 @@ impl Net {
     }
 
     /// Puts a parcel on the way over the connection that `from` has, not to arrive before `after`.
-    /// Returns when it arrives.
     pub(super) fn ship(
         &mut self,
         now: Mono,
@@ -155,52 +146,89 @@ impl Net {
         to: usize,
         cargo: Cargo,
         after: Mono,
-    ) -> Mono {
+    ) -> Shipped {
+        let nothing = Shipped { arrives: now, until: 0 };
         let Some(conn) = self.end(from).halves.get(&to).map(|half| half.conn) else {
             self.drop_one(DropCause::NoConnection);
-            return now;
+            return nothing;
         };
         let wire = self.wire_between(from, to);
         let len = cargo.message().map_or(END_LEN, |message| message.envelope.encoded_len());
         let lane = self.lane(&cargo);
+        let class = match &cargo {
+            Cargo::Message(message) if lane != Lane::Datagram => Some(message.envelope.class()),
+            Cargo::Message(_) | Cargo::Question { .. } | Cargo::Part { .. } | Cargo::End { .. } => {
+                None
+            }
+        };
+        let Some(Leave { at: leaves, until, ticket }) =
+            self.leave(now, from, to, class, len, lane, &wire)
+        else {
+            self.drop_one(DropCause::OutboxFull);
+            return nothing;
+        };
         if let Some(kind) = cargo.kind() {
             self.stats.sent(from, kind, len);
         }
-        let leaves = self.leave(now, from, to, len, lane, &wire);
         let life = self.end(from).life;
-        let mut parcel = Parcel { from, to, conn, life, left: leaves, len, cargo };
+        let mut parcel =
+            Parcel { from, to, conn, life, left: leaves, len, ticket, through: false, cargo };
         let is_message = matches!(parcel.cargo, Cargo::Message(_));
-        if is_message && self.dice.chance(wire.duplicate) {
+        if is_message && ticket == 0 && self.dice.chance(wire.duplicate) {
             let copy = Parcel { cargo: parcel.cargo.clone(), ..parcel };
             self.travel(copy, lane, &wire, after);
         }
         if self.dice.chance(wire.corrupt) && !self.corrupt(&mut parcel) {
             self.lose(parcel, DropCause::Malformed);
-            return leaves;
+            return Shipped { arrives: leaves, until };
         }
-        self.travel(parcel, lane, &wire, after)
+        Shipped { arrives: self.travel(parcel, lane, &wire, after), until }
     }
 
-    /// When the last byte has passed the sender's uplink and the link.
+    /// When the last byte has passed the sender's uplink and the link; nothing if the outbox of this
+    /// class has no room for it.
+    #[expect(clippy::too_many_arguments, reason = "who, whom, what, and over what")]
     fn leave(
         &mut self,
         now: Mono,
         from: usize,
         to: usize,
+        class: Option<Class>,
         len: usize,
         lane: Lane,
         wire: &Wire,
-    ) -> Mono {
+    ) -> Option<Leave> {
         let urgent = lane != Lane::Own { urgent: false };
         let start = now.as_nanos();
-        let end = self.end_mut(from);
-        let rate = end.uplink.bits_per_second;
-        let uplink = end.uplink.queues.pass(start, len, urgent, rate);
-        let link = match end.halves.get_mut(&to) {
-            Some(half) => half.queues.pass(start, len, urgent, wire.bandwidth),
-            None => start,
+        let ticket = self.serial + 1;
+        let Self { ends, bounds, .. } = self;
+        let end = ends.get_mut(from)?;
+        let half = end.halves.get_mut(&to)?;
+        let (uplink, link) = (end.uplink.rate, wire.bandwidth);
+        let overflows = end.uplink.queues.overflows(start, urgent, uplink)
+            || half.queues.overflows(start, urgent, link);
+        let mut charged = len;
+        let mut held = None;
+        if let Some(class) = class.filter(|_| overflows) {
+            let outbox = half.outbox.get_or_insert_default();
+            match outbox.admit(now, class, len, bounds) {
+                Admission::Refused => return None,
+                Admission::Waits { freed } => charged = len.saturating_sub(freed),
+            }
+            held = Some((outbox, class));
+        }
+        let window = |rate: Option<Rate>| rate.map_or(0, |rate| rate.window_time);
+        let by_uplink = end.uplink.queues.pass(start, charged, urgent, uplink);
+        let by_link = half.queues.pass(start, charged, urgent, link);
+        let at = by_uplink.max(by_link);
+        let until = by_uplink.saturating_sub(window(uplink));
+        let until = until.max(by_link.saturating_sub(window(link)));
+        let Some((outbox, class)) = held else {
+            return Some(Leave { at: Mono::from_nanos(at), until, ticket: 0 });
         };
-        Mono::from_nanos(uplink.max(link))
+        outbox.hold(class, until, len, ticket);
+        self.serial = ticket;
+        Some(Leave { at: Mono::from_nanos(at), until, ticket })
     }
 
     /// Draws the rest of the way. Returns when the parcel arrives.
@@ -302,10 +330,15 @@ impl Net {
             self.drop_one(DropCause::ConnectionGone);
             return None;
         }
+        if parcel.ticket != 0 && self.gave_way(&parcel) {
+            self.drop_one(DropCause::OutboxFull);
+            return None;
+        }
         if !self.reaches(from, to) {
             self.park(parcel);
             return None;
         }
+        let parcel = self.pass_downlink(now, parcel)?;
         if self.end(to).halves.get(&from).is_none_or(|half| half.conn != conn) {
             self.drop_one(DropCause::ConnectionGone);
             self.reset(now, to, from, conn);
@@ -345,12 +378,42 @@ impl Net {
         event.map(|event| (to, event))
     }
 
-    /// A stream's data waits for the link to come back; a datagram does not.
+    /// Whether the parcel's message had to make room for a later one.
+    fn gave_way(&mut self, parcel: &Parcel) -> bool {
+        let Some(half) = self.end_mut(parcel.from).halves.get_mut(&parcel.to) else { return false };
+        half.conn == parcel.conn
+            && half.outbox.as_mut().is_some_and(|outbox| outbox.gave_way(parcel.ticket))
+    }
+
+    /// Has a parcel wait until the receiver's downlink has taken it in; gives back what need not.
+    fn pass_downlink(&mut self, now: Mono, mut parcel: Box<Parcel>) -> Option<Box<Parcel>> {
+        let rate = self.end(parcel.to).downlink.rate;
+        let Some(limit) = rate.filter(|_| !parcel.through) else { return Some(parcel) };
+        // The end of an answer must not overtake its parts.
+        let urgent = self.lane(&parcel.cargo) != Lane::Own { urgent: false }
+            && !matches!(parcel.cargo, Cargo::End { .. });
+        let first_byte = now.as_nanos().saturating_sub(limit.time(parcel.len));
+        let end = self.end_mut(parcel.to);
+        let at = end.downlink.queues.pass(first_byte, parcel.len, urgent, rate);
+        if at <= now.as_nanos() {
+            return Some(parcel);
+        }
+        parcel.through = true;
+        self.later.push((Mono::from_nanos(at), NetTask::Deliver(parcel)));
+        None
+    }
+
+    /// A stream's data waits for the link to come back, as much as its sender keeps; a datagram does not.
     fn park(&mut self, parcel: Box<Parcel>) {
         let (from, to, conn) = (parcel.from, parcel.to, parcel.conn);
         let datagram = self.lane(&parcel.cargo) == Lane::Datagram;
-        match self.end_mut(to).halves.get_mut(&from) {
-            Some(half) if half.conn == conn && !datagram => half.parked.push(*parcel),
+        let Self { ends, bounds, .. } = self;
+        let half = ends.get_mut(to).and_then(|end| end.halves.get_mut(&from));
+        match half {
+            Some(half) if half.conn == conn && !datagram => {
+                let refused = half.parked.get_or_insert_default().push(*parcel, bounds);
+                (0..refused).for_each(|_| self.drop_one(DropCause::OutboxFull));
+            }
             Some(_) => self.drop_one(DropCause::Lost),
             None => self.drop_one(DropCause::ConnectionGone),
         }
@@ -359,10 +422,7 @@ impl Net {
     /// Sends on their way again what waited for the link between the two.
     pub(super) fn unpark(&mut self, now: Mono, to: usize, from: usize, silent_since: Mono) {
         let Some(half) = self.end_mut(to).halves.get_mut(&from) else { return };
-        let parked = std::mem::take(&mut half.parked);
-        if parked.is_empty() {
-            return;
-        }
+        let Some(parked) = half.parked.take() else { return };
         // A sender probes a silent link ever more rarely, so that the next probe is up to as far away as
         // the silence was long.
         let silence = u64::try_from(now.since(silent_since).as_nanos()).unwrap_or(u64::MAX);
@@ -372,7 +432,8 @@ impl Net {
         if let Some(half) = self.end_mut(from).halves.get_mut(&to) {
             half.last.iter_mut().for_each(|last| *last = at.max(*last));
         }
-        let tasks = parked.into_iter().map(|parcel| (at, NetTask::Deliver(Box::new(parcel))));
+        let tasks =
+            parked.parcels.into_iter().map(|parcel| (at, NetTask::Deliver(Box::new(parcel))));
         self.later.extend(tasks);
     }
 
