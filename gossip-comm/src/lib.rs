@@ -19,11 +19,11 @@ mod bounds;
 #[cfg(feature = "quic")]
 mod clock;
 mod comm;
-#[cfg(feature = "quic")]
+#[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod config;
 #[cfg(feature = "quic")]
 mod drive;
-#[cfg(feature = "quic")]
+#[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod error;
 mod host;
 #[cfg(feature = "quic")]
@@ -32,6 +32,10 @@ mod metrics;
 pub mod quic;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(any(feature = "quic", feature = "sim-quic"))]
+mod tls;
+#[cfg(any(feature = "quic", feature = "sim-quic"))]
+mod transport;
 
 pub use bounds::OutboxConfig;
 #[cfg(feature = "quic")]
@@ -39,10 +43,10 @@ pub use clock::{Clock, wall};
 pub use comm::{
     Comm, Command, Connected, DisconnectCause, Event, InboundId, RequestId, ResponseOutcome,
 };
-#[cfg(feature = "quic")]
+#[cfg(any(feature = "quic", feature = "sim-quic"))]
 pub use config::{CommConfig, InboxConfig, QuotaConfig, SecretBytes, StreamConfig, TlsMaterial};
 #[cfg(feature = "quic")]
 pub use drive::drive;
-#[cfg(feature = "quic")]
+#[cfg(any(feature = "quic", feature = "sim-quic"))]
 pub use error::CommError;
 pub use host::{Effect, Host};

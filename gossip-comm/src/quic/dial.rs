@@ -9,10 +9,10 @@ use quinn::Connection;
 use super::endpoint::{close, refuse, widen};
 use super::hello::{self, Greeting};
 use super::table::{Dial, Peer};
-use super::tls::random;
 use super::{Shared, Table};
 use crate::comm::{Event, ResponseOutcome};
 use crate::error::HelloError;
+use crate::tls::random;
 
 /// Has `endpoint` dialled unless it is being dialled already.
 ///

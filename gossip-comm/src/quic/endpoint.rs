@@ -6,46 +6,29 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gossip_api::message::CloseReason;
 use quinn::{
-    AsyncTimer, AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, Incoming, Runtime,
-    TokioRuntime, TransportConfig, VarInt,
+    AsyncTimer, AsyncUdpSocket, Endpoint, EndpointConfig, Incoming, Runtime, TokioRuntime, VarInt,
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::tls::{Secrets, TlsSet};
 use super::{Shared, hello};
 use crate::config::CommConfig;
 use crate::error::{CommError, HelloError};
-
-/// Flow control of a connection that has not said hello: room for that and nothing else.
-pub(super) fn transport(config: &CommConfig) -> TransportConfig {
-    let mut transport = TransportConfig::default();
-    transport
-        .max_concurrent_bidi_streams(1u8.into())
-        .max_concurrent_uni_streams(0u8.into())
-        .stream_receive_window(config.streams.stream_window.into())
-        .receive_window(UNKNOWN_WINDOW.into())
-        .send_window(u64::from(config.streams.send_window))
-        .max_idle_timeout(IdleTimeout::try_from(config.idle_timeout).ok())
-        .keep_alive_interval(Some(config.keep_alive))
-        .initial_rtt(INITIAL_RTT)
-        .datagram_receive_buffer_size(None)
-        .enable_segmentation_offload(config.segmentation_offload);
-    transport
-}
+use crate::tls::{Secrets, TlsSet};
+use crate::transport::Widths;
 
 /// Flow control once the other side has proved who it is.
 pub(super) fn widen(connection: &quinn::Connection, config: &CommConfig) {
-    let streams = &config.streams;
-    connection.set_receive_window(streams.connection_window.into());
-    connection.set_max_concurrent_uni_streams((streams.blocks + 1).into());
-    connection.set_max_concurrent_bi_streams(streams.requests.into());
+    let widths = Widths::of(config);
+    connection.set_receive_window(widths.window);
+    connection.set_max_concurrent_uni_streams(widths.uni);
+    connection.set_max_concurrent_bi_streams(widths.bidi);
 }
 
 /// Opens the socket and the endpoint on it. Every task of the endpoint is `tasks`' too.
@@ -242,9 +225,3 @@ fn prefix_of(address: SocketAddr) -> Prefix {
         }
     }
 }
-
-/// Round trip assumed before the first is measured: continents are near enough, and a first lost packet
-/// (or the end of a connection that never answered) costs a third of the protocol's own guess.
-const INITIAL_RTT: Duration = Duration::from_millis(100);
-/// Connection window before the hello: one hello fits, and little else.
-const UNKNOWN_WINDOW: u32 = 16 << 10;

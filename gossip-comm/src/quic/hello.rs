@@ -13,8 +13,8 @@ use quinn::{Connection, RecvStream, SendStream};
 use rustls::pki_types::CertificateDer;
 
 use super::Shared;
-use super::tls::{ALPN, leaf_hash, random};
 use crate::error::HelloError;
+use crate::tls::{ALPN, leaf_hash, random};
 
 /// What a believed hello says.
 #[derive(Clone, Debug)]

@@ -29,7 +29,6 @@ mod quota;
 mod reader;
 mod shared;
 mod table;
-mod tls;
 mod writer;
 
 use std::fmt;

@@ -21,13 +21,13 @@ use super::inbox::Inbox;
 use super::link::Link;
 use super::outbox::Outbox;
 use super::table::{Peer, Table};
-use super::tls::{Secrets, TlsSet};
 use super::{QuicParts, endpoint};
 use crate::clock::{Clock, wall};
 use crate::comm::{Connected, Event, InboundId, RequestId, ResponseOutcome};
 use crate::config::{CommConfig, TlsMaterial};
 use crate::error::CommError;
 use crate::metrics::CommMetrics;
+use crate::tls::{Secrets, TlsSet};
 
 /// The transport without its handle.
 pub(super) struct Shared {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::{hkdf, hmac};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
@@ -19,26 +19,26 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyUsage, anchor_from_trusted_cert};
 
-use super::endpoint::transport;
 use crate::config::{CommConfig, SecretBytes, TlsMaterial};
 use crate::error::CommError;
+use crate::transport::transport;
 
 /// The one protocol spoken.
-pub(super) const ALPN: &[u8] = b"fabric-gossip/1";
+pub(crate) const ALPN: &[u8] = b"fabric-gossip/1";
 
 /// Everything that follows from one set of TLS material.
 ///
 /// A session keeps the set it began with, so it knows which certificate it showed.
 #[derive(Debug)]
-pub(super) struct TlsSet {
-    pub(super) server: Arc<quinn::ServerConfig>,
-    pub(super) client: quinn::ClientConfig,
+pub(crate) struct TlsSet {
+    pub(crate) server: Arc<quinn_proto::ServerConfig>,
+    pub(crate) client: quinn_proto::ClientConfig,
     /// SHA-256 of our own certificate.
-    pub(super) own_leaf: [u8; 32],
+    pub(crate) own_leaf: [u8; 32],
 }
 
 impl TlsSet {
-    pub(super) fn new(
+    pub(crate) fn new(
         material: &TlsMaterial,
         config: &CommConfig,
         token_key: &Secrets,
@@ -52,14 +52,14 @@ impl TlsSet {
         let client = client_crypto(&provider, &verifier, &resolver)?;
 
         let transport = Arc::new(transport(config));
-        let mut server = quinn::ServerConfig::new(Arc::new(server), token_key.token_key());
+        let mut server = quinn_proto::ServerConfig::new(Arc::new(server), token_key.token_key());
         server
             .transport_config(Arc::clone(&transport))
             .migration(false)
             .max_incoming(config.half_open_max)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFER * 16);
-        let mut client = quinn::ClientConfig::new(Arc::new(client));
+        let mut client = quinn_proto::ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
         Ok(Self { server: Arc::new(server), client, own_leaf })
     }
@@ -101,7 +101,7 @@ fn client_crypto(
 }
 
 /// What a peer's TLS certificate is known by in hellos.
-pub(super) fn leaf_hash(certificate: &CertificateDer<'_>) -> [u8; 32] {
+pub(crate) fn leaf_hash(certificate: &CertificateDer<'_>) -> [u8; 32] {
     Sha256::digest(certificate.as_ref()).into()
 }
 
@@ -250,10 +250,10 @@ impl ClientCertVerifier for PeerVerifier {
 
 /// Keys of the endpoint itself, all drawn from one secret: with the secret kept, a restarted peer can
 /// tell others that the connections of its former life are gone.
-pub(super) struct Secrets(hkdf::Prk);
+pub(crate) struct Secrets(hkdf::Prk);
 
 impl Secrets {
-    pub(super) fn new(secret: Option<&SecretBytes>) -> Self {
+    pub(crate) fn new(secret: Option<&SecretBytes>) -> Self {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"fabric-gossip/1 endpoint");
         Self(match secret {
             Some(secret) => salt.extract(secret.expose()),
@@ -262,12 +262,12 @@ impl Secrets {
     }
 
     /// Key of stateless resets.
-    pub(super) fn reset_key(&self) -> Arc<hmac::Key> {
+    pub(crate) fn reset_key(&self) -> Arc<hmac::Key> {
         Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &self.derive(b"reset")))
     }
 
     /// Key by which connection ids of any of our lives are told from noise.
-    pub(super) fn connection_id_key(&self) -> u64 {
+    pub(crate) fn connection_id_key(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.derive(b"connection id");
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
@@ -287,7 +287,7 @@ impl Secrets {
 }
 
 /// Bytes from the operating system.
-pub(super) fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes)
         .expect("invariant: the operating system's generator does not fail once seeded");

@@ -1,0 +1,52 @@
+//! How QUIC is set up, before and after the hello.
+
+use std::time::Duration;
+
+use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
+
+use crate::config::CommConfig;
+
+/// Flow control of a connection that has not said hello: room for that and nothing else.
+pub(crate) fn transport(config: &CommConfig) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(1u8.into())
+        .max_concurrent_uni_streams(0u8.into())
+        .stream_receive_window(config.streams.stream_window.into())
+        .receive_window(UNKNOWN_WINDOW.into())
+        .send_window(u64::from(config.streams.send_window))
+        .max_idle_timeout(IdleTimeout::try_from(config.idle_timeout).ok())
+        .keep_alive_interval(Some(config.keep_alive))
+        .initial_rtt(INITIAL_RTT)
+        .datagram_receive_buffer_size(None)
+        .enable_segmentation_offload(config.segmentation_offload);
+    transport
+}
+
+/// Flow control once the other side has proved who it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Widths {
+    /// Bytes that may be under way on all streams.
+    pub(crate) window: VarInt,
+    /// Blocks, and the control stream.
+    pub(crate) uni: VarInt,
+    /// Requests.
+    pub(crate) bidi: VarInt,
+}
+
+impl Widths {
+    pub(crate) fn of(config: &CommConfig) -> Self {
+        let streams = &config.streams;
+        Self {
+            window: streams.connection_window.into(),
+            uni: (streams.blocks + 1).into(),
+            bidi: streams.requests.into(),
+        }
+    }
+}
+
+/// Round trip assumed before the first is measured: continents are near enough, and a first lost packet
+/// (or the end of a connection that never answered) costs a third of the protocol's own guess.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Connection window before the hello: one hello fits, and little else.
+const UNKNOWN_WINDOW: u32 = 16 << 10;
