@@ -128,6 +128,11 @@ impl<const MAX: usize> Blob<MAX> {
         Ok(Self(bytes))
     }
 
+    /// The same bytes in memory of their own.
+    pub(crate) fn copy_from(other: &Self) -> Self {
+        Self(Bytes::copy_from_slice(&other.0))
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &Bytes {
         &self.0

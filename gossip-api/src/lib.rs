@@ -19,7 +19,8 @@
 //! # Invariants
 //! - No function here panics, whatever bytes it is given.
 //! - `decode(b) = Ok(m)` implies `encode(m) = b`.
-//! - Decoding allocates at most five times the bytes given and 8 KiB; every sequence is [`Bounded`].
+//! - Decoding allocates at most four times the bytes given and 8 KiB; every sequence is [`Bounded`].
+//! - A [`Verified`] message holds no memory of the buffer it came in, but for a large payload.
 //! - A [`MessageStore`] holds no more than its bounds, whoever fills it.
 //! - Only this crate makes a [`Verified`].
 

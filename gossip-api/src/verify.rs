@@ -58,7 +58,8 @@ impl Verified<Message> {
         let verified = Self { message: signed.message, envelope: signed.envelope, author };
         check_signature_form(verified.envelope.signature())?;
         verified.check_again(channel, identities, network, mcs, now)?;
-        Ok(verified)
+        // It may be kept long from here on.
+        Ok(Self { envelope: verified.envelope.detached(), ..verified })
     }
 
     /// Checks a signed message once more, because what is believed has changed since.
@@ -102,7 +103,8 @@ impl Verified<Message> {
     pub fn sender(signed: SignedMessage, connection: PkiId) -> Result<Self, VerifyError> {
         match signed.message.origin() {
             Origin::Sender => {
-                Ok(Self { message: signed.message, envelope: signed.envelope, author: connection })
+                let envelope = signed.envelope.detached();
+                Ok(Self { message: signed.message, envelope, author: connection })
             }
             Origin::Signed(_) => Err(VerifyError::NotSenderKind(signed.message.kind().name())),
         }

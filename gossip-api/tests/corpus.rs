@@ -35,9 +35,9 @@ fn the_seeds_are_those_that_the_code_makes() {
     for message in support::samples() {
         let unsigned = Envelope::unsigned(&message);
         let name = message.kind().name();
-        seed("message", name, &doors::message_seed(&unsigned.encode().concat()).unwrap());
+        seed("message", name, &doors::message_seed(&unsigned.encode().unwrap().concat()).unwrap());
         let signed = unsigned.with_signature(Bytes::from(vec![0x5a; 64])).unwrap();
-        seed("frame", name, &signed.encode().concat().split_off(4));
+        seed("frame", name, &signed.encode().unwrap().concat().split_off(4));
     }
     let hello = Hello {
         identity: support::identity("org1.a"),

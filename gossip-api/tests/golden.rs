@@ -123,7 +123,8 @@ fn merkle_root() -> [u8; 32] {
 /// All vectors, as they ought to be.
 fn expected() -> Vec<(String, Vec<u8>)> {
     let frames = messages().into_iter();
-    let frames = frames.map(|(name, message)| (name, envelope_of(&message).encode().concat()));
+    let frames =
+        frames.map(|(name, message)| (name, envelope_of(&message).encode().unwrap().concat()));
     let rest = computed().into_iter().map(|(name, bytes)| (name.to_owned(), bytes));
     frames.chain(rest).chain([("hello".to_owned(), hello().encode().unwrap())]).collect()
 }

@@ -21,7 +21,7 @@ fn sample(kind: Kind) -> Message {
 }
 
 fn frame_of(envelope: &Envelope) -> Bytes {
-    Bytes::from(envelope.encode().concat()).slice(4..)
+    Bytes::from(envelope.encode().unwrap().concat()).slice(4..)
 }
 
 fn reopened(message: &Message) -> Result<Message, WireError> {

@@ -87,7 +87,7 @@ fn messages() -> Vec<Message> {
 }
 
 fn frame_of(message: &Message) -> Bytes {
-    let joined = Envelope::unsigned(message).encode().concat();
+    let joined = Envelope::unsigned(message).encode().unwrap().concat();
     let length = u32::from_le_bytes(joined[..4].try_into().unwrap()) as usize;
     assert_eq!(length, joined.len() - 4, "the length counts what follows it");
     Bytes::from(joined).slice(4..)
@@ -98,7 +98,7 @@ fn every_message_comes_back_as_it_was_and_in_the_same_bytes() {
     for message in messages() {
         let frame = frame_of(&message);
         let envelope = Envelope::decode(&frame).unwrap();
-        assert_eq!(envelope.encode().concat()[4..], frame[..]);
+        assert_eq!(envelope.encode().unwrap().concat()[4..], frame[..]);
         assert_eq!(envelope.open().unwrap().message, message);
     }
 }
@@ -177,7 +177,8 @@ fn a_record_is_believed_under_its_originators_signature_only() {
     let map = map_with(&host, &["org1.b"]);
     let own = Verified::own(Message::Record(record(&host)), host.pki_id(), &network(), &host);
     let envelope = own.unwrap().envelope().clone();
-    let good = Envelope::decode(&Bytes::from(envelope.encode().concat()).slice(4..)).unwrap();
+    let good =
+        Envelope::decode(&Bytes::from(envelope.encode().unwrap().concat()).slice(4..)).unwrap();
     let verify = |envelope: Envelope, network: &NetworkId| {
         Verified::signed(envelope.open().unwrap(), None, &map, network, &host, at(1).mono)
     };
@@ -273,7 +274,7 @@ proptest! {
     fn no_bytes_panic_and_what_decodes_encodes_to_the_same(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let frame = Bytes::from(bytes);
         if let Ok(envelope) = Envelope::decode(&frame) {
-            prop_assert_eq!(&envelope.encode().concat()[4..], &frame[..]);
+            prop_assert_eq!(&envelope.encode().unwrap().concat()[4..], &frame[..]);
             if let Ok(signed) = envelope.open() {
                 let again = Envelope::unsigned(&signed.message);
                 prop_assert_eq!(again.body(), signed.envelope.body());
@@ -292,5 +293,32 @@ proptest! {
             let again = Envelope::unsigned(&signed.message);
             prop_assert_eq!(again.body(), signed.envelope.body());
         }
+    }
+}
+
+#[test]
+fn a_message_too_large_for_its_class_is_an_error_of_its_sender() {
+    let identity = gossip_api::PeerIdentity::new(vec![7; 16 << 10]).unwrap();
+    let identities = vec![identity; 64];
+    let message = Message::PeerIdentities(gossip_api::message::PeerIdentities {
+        nonce: Nonce::new(1),
+        identities: gossip_api::Bounded::new(identities).unwrap(),
+    });
+    let envelope = Envelope::unsigned(&message);
+    assert!(envelope.body().len() > 1 << 20, "nothing is cut off before it is noticed");
+    assert!(matches!(envelope.encode(), Err(WireError::TooLarge { .. })));
+    let mut out = bytes::BytesMut::from(&b"before"[..]);
+    assert!(envelope.encode_into(&mut out).is_err());
+    assert_eq!(&out[..], b"before");
+}
+
+#[test]
+fn both_ways_of_encoding_give_the_same_bytes() {
+    for message in support::samples() {
+        let envelope = Envelope::unsigned(&message);
+        let mut out = bytes::BytesMut::new();
+        envelope.encode_into(&mut out).unwrap();
+        assert_eq!(envelope.encode().unwrap().concat(), out[..]);
+        assert_eq!(out.len(), envelope.encoded_len());
     }
 }

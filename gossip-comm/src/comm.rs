@@ -174,6 +174,12 @@ pub trait Comm: Send + Sync {
     /// One reader at a time: events are in order.
     async fn next_event(&self) -> Option<Event>;
 
+    /// Moves events that have come already to the end of `into`, `max` at most; never waits.
+    ///
+    /// Whoever has just been given one by [`next_event`](Self::next_event) takes the others of its
+    /// batch so, which costs one lock for all of them.
+    fn try_events(&self, into: &mut Vec<Event>, max: usize);
+
     /// Closes every connection and waits until no task is left. Idempotent.
     async fn stop(&self);
 }

@@ -61,6 +61,9 @@ pub struct CommConfig {
     /// Whether the kernel cuts large writes into packets. Off costs 70 % more processor time; some
     /// network cards and containers fail with it.
     pub segmentation_offload: bool,
+    /// How long the highest wire version that an identity has spoken is remembered: a lower one is
+    /// refused meanwhile. Zero lets peers go back to an older version at once.
+    pub version_memory: Duration,
     /// How long [`stop`](crate::Comm::stop) waits for connections to end in good order.
     pub stop_timeout: Duration,
 }
@@ -162,6 +165,7 @@ impl CommConfig {
             half_open_per_prefix: 8,
             socket_buffer: 4 << 20,
             segmentation_offload: true,
+            version_memory: Duration::from_secs(24 * 3600),
             stop_timeout: Duration::from_secs(3),
         }
     }

@@ -1,9 +1,9 @@
-//! Why the transport does not start, and why a peer is not let in.
+//! Why the transport does not start.
 
 use std::io;
 use std::net::SocketAddr;
 
-use gossip_api::{CryptoError, WireError};
+use gossip_api::CryptoError;
 
 /// Why the transport could not be set up or changed. Nothing has changed in that case.
 #[derive(Debug, thiserror::Error)]
@@ -32,45 +32,4 @@ pub enum CommError {
     /// The transport has been stopped.
     #[error("transport is stopped")]
     Stopped,
-}
-
-/// Why a peer was not let in. The other side learns nothing of it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HelloError {
-    #[error("no hello in time")]
-    Silent,
-    #[error("connection lost before its hello: {0}")]
-    Lost(String),
-    #[error("hello is malformed: {0}")]
-    Malformed(#[from] WireError),
-    #[error("wire version {0} is not spoken here")]
-    Version(u8),
-    #[error("tls session shows no certificate")]
-    NoCertificate,
-    #[error("hello of this peer itself")]
-    Itself,
-    #[error("identity refused: {0}")]
-    Identity(CryptoError),
-    #[error("hello is not signed for this session: {0}")]
-    Signature(CryptoError),
-    #[error("cannot sign our own hello: {0}")]
-    Own(CryptoError),
-}
-
-impl HelloError {
-    /// The label of counters and logs.
-    pub(crate) const fn reason(&self) -> &'static str {
-        match self {
-            Self::Silent => "silent",
-            Self::Lost(_) => "lost",
-            Self::Malformed(_) => "malformed",
-            Self::Version(_) => "version",
-            Self::NoCertificate => "no_certificate",
-            Self::Itself => "itself",
-            Self::Identity(CryptoError::Expired) => "expired",
-            Self::Identity(_) => "identity",
-            Self::Signature(_) => "signature",
-            Self::Own(_) => "own",
-        }
-    }
 }

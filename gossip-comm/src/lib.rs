@@ -25,6 +25,7 @@ mod config;
 mod drive;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod error;
+pub mod hello;
 mod host;
 #[cfg(feature = "quic")]
 mod metrics;

@@ -88,13 +88,16 @@ impl CommMetrics {
         Ok(metrics)
     }
 
-    /// Counts a message that was decoded.
-    pub(crate) fn received(&self, class: Class) {
-        self.received.inc();
-        match class {
-            Class::Control => self.received_by_class.control.inc(),
-            Class::Membership => self.received_by_class.membership.inc(),
-            Class::Block => self.received_by_class.block.inc(),
+    /// Counts messages that were decoded.
+    pub(crate) fn received(&self, received: &Received) {
+        let Received { control, membership, block } = *received;
+        self.received.inc_by(control + membership + block);
+        let by_class = &self.received_by_class;
+        let counters = [&by_class.control, &by_class.membership, &by_class.block];
+        for (counter, count) in counters.into_iter().zip([control, membership, block]) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
         }
     }
 
@@ -102,6 +105,32 @@ impl CommMetrics {
     pub(crate) fn drop_messages(&self, reason: &'static str, count: usize) {
         if count > 0 {
             self.dropped.with_label_values(&[reason]).inc_by(count as u64);
+        }
+    }
+}
+
+/// How many messages came together, by class.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Received {
+    control: u64,
+    membership: u64,
+    block: u64,
+}
+
+impl Received {
+    /// One message.
+    pub(crate) fn one(class: Class) -> Self {
+        let mut received = Self::default();
+        received.count(class);
+        received
+    }
+
+    /// One more.
+    pub(crate) const fn count(&mut self, class: Class) {
+        match class {
+            Class::Control => self.control += 1,
+            Class::Membership => self.membership += 1,
+            Class::Block => self.block += 1,
         }
     }
 }

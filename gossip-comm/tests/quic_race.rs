@@ -187,20 +187,27 @@ async fn a_peer_that_floods_waits_for_itself_alone() {
 }
 
 #[tokio::test]
-async fn a_peer_over_its_quota_is_read_more_slowly_and_loses_nothing() {
+async fn a_peer_over_its_quota_is_shed_then_paused_and_nobody_else_is() {
     let world = World::new();
-    let eager = world.peer(1);
+    // Of different organisations, so that neither pays for the other.
+    let (eager, quiet) = (world.peer(1), world.peer(4));
     let victim = world.peer_with(2, |config| {
         config.quota.burst = 50;
-        config.quota.per_second = 200;
+        config.quota.per_second = 100;
     });
-    let began = std::time::Instant::now();
-    for number in 0..150 {
-        eager.send(&victim, &control(number));
-    }
-    for number in 0..150 {
-        assert_eq!(number_of(&victim.received().await), number);
-    }
-    assert!(began.elapsed() >= std::time::Duration::from_millis(490), "{:?}", began.elapsed());
-    assert!(victim.metric_where("gossip_comm_offences", Some("over_quota")) > 0.0);
+    eager.send(&victim, &control(0));
+    victim.received().await;
+    let shed = || victim.metric_where("gossip_comm_messages_dropped", Some("shed"));
+    let paused = || victim.metric_where("gossip_comm_offences", Some("over_quota"));
+    let flood = async {
+        while paused() == 0.0 {
+            (0..10).for_each(|number| eager.send(&victim, &control(number)));
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(support::SOON, flood).await.expect("a pause in time");
+    assert!(shed() >= 40.0, "{} shed before the pause", shed());
+    quiet.send(&victim, &control(77_777));
+    while number_of(&victim.received().await) != 77_777 {}
+    assert_eq!(victim.metric("gossip_comm_connections"), 2.0, "nobody was closed for it yet");
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   frame   = length u32 LE | version u8 | class u8 | head | raw payload
-//!   head    = bincode { body: bytes, signature: bytes }
+//!   head    = body: bytes, signature: bytes        (bytes = length u64 LE | bytes)
 //!   body    = bincode { kind u32, fields }                     (what is signed)
 //! ```
 //!
@@ -14,7 +14,7 @@
 //!   payload of a plan = length u32 LE | bincode { part, block head } | data | metadata
 //! ```
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,13 @@ use crate::id::{ChannelId, Nonce, SeqNum};
 use crate::ledger::Block;
 
 /// Bytes of a frame that are neither body nor signature nor payload.
-pub(crate) const FRAME_OVERHEAD: usize = 4 + 2 + 8 + 8;
+pub(crate) const FRAME_OVERHEAD: usize = LENGTH_LEN + 2 + 8 + 8;
+
+/// Bytes of the length field, which does not count itself.
+const LENGTH_LEN: usize = 4;
+
+/// A body up to here is encoded without growing a buffer.
+const SMALL_BODY: usize = 512;
 
 /// Longest body in bytes; the membership class is the widest.
 const BODY_MAX: usize = 256 << 10;
@@ -144,12 +150,6 @@ impl PayloadHead {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Head {
-    body: Blob<BODY_MAX>,
-    signature: Blob<{ Envelope::SIGNATURE_MAX }>,
-}
-
 const fn config() -> impl bincode::config::Config {
     bincode::config::legacy().with_limit::<{ BODY_MAX + 1024 }>()
 }
@@ -157,6 +157,15 @@ const fn config() -> impl bincode::config::Config {
 fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
     // Every wire type serializes into memory without a fallible step of its own.
     bincode::serde::encode_to_vec(value, config()).unwrap_or_default()
+}
+
+/// As [`to_bytes`], but a small body, as nearly all are, is measured on the stack and allocated once.
+fn encode_body(body: &Body) -> Bytes {
+    let mut small = [0; SMALL_BODY];
+    match bincode::serde::encode_into_slice(body, &mut small, config()) {
+        Ok(len) => Bytes::copy_from_slice(small.get(..len).unwrap_or_default()),
+        Err(_) => to_bytes(body).into(),
+    }
 }
 
 fn from_prefix<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<(T, usize), WireError> {
@@ -174,7 +183,7 @@ fn from_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
 
 /// The body of a message, and its payload.
 pub(crate) fn encode(message: &Message) -> (Bytes, Vec<Bytes>) {
-    (to_bytes(&body_of(message)).into(), raw_of(message))
+    (encode_body(&body_of(message)), raw_of(message))
 }
 
 /// What follows the body raw.
@@ -343,22 +352,50 @@ fn of_its_kind(kind: PullKind, channel: &ChannelId) -> Result<(), WireError> {
 }
 
 /// Length field, head and payload of a frame.
-pub(crate) fn encode_frame(envelope: &Envelope) -> Vec<Bytes> {
-    let head = Head {
-        body: Blob::new(envelope.body().clone()).unwrap_or_default(),
-        signature: Blob::new(envelope.signature().clone()).unwrap_or_default(),
-    };
-    let head = to_bytes(&head);
-    let raw_len: usize = envelope.raw().iter().map(Bytes::len).sum();
-    let length = u32::try_from(2 + head.len() + raw_len).unwrap_or(u32::MAX);
-    let mut front = Vec::with_capacity(6 + head.len());
-    front.extend_from_slice(&length.to_le_bytes());
-    front.push(WIRE_VERSION);
-    front.push(envelope.class().to_byte());
-    front.extend_from_slice(&head);
-    let mut parts = vec![Bytes::from(front)];
-    parts.extend(envelope.raw().iter().filter(|part| !part.is_empty()).cloned());
-    parts
+///
+/// # Errors
+/// If the message is larger than its class, or any body, may be.
+pub(crate) fn encode_frame(envelope: &Envelope) -> Result<Vec<Bytes>, WireError> {
+    let length = frame_length(envelope)?;
+    let raw = envelope.raw().iter().filter(|part| !part.is_empty());
+    let mut parts = Vec::with_capacity(1 + envelope.raw().len());
+    let mut front = BytesMut::with_capacity(FRAME_OVERHEAD + envelope.front_len());
+    put_front(envelope, length, &mut front);
+    parts.push(front.freeze());
+    parts.extend(raw.cloned());
+    Ok(parts)
+}
+
+/// As [`encode_frame`], behind what is in `out` already; nothing is appended in case of an error.
+pub(crate) fn encode_frame_into(envelope: &Envelope, out: &mut BytesMut) -> Result<(), WireError> {
+    let length = frame_length(envelope)?;
+    out.reserve(envelope.encoded_len());
+    put_front(envelope, length, out);
+    envelope.raw().iter().for_each(|part| out.extend_from_slice(part));
+    Ok(())
+}
+
+/// What the length field says, within every cap.
+fn frame_length(envelope: &Envelope) -> Result<u32, WireError> {
+    let (body, signature) = (envelope.body().len(), envelope.signature().len());
+    for (found, max) in [(body, BODY_MAX), (signature, Envelope::SIGNATURE_MAX)] {
+        if found > max {
+            return Err(WireError::TooLarge { found, max });
+        }
+    }
+    let (found, max) = (envelope.encoded_len() - LENGTH_LEN, envelope.class().frame_max());
+    u32::try_from(found).ok().filter(|_| found <= max).ok_or(WireError::TooLarge { found, max })
+}
+
+/// Length field and head. The head is written by hand: it is two byte strings.
+fn put_front(envelope: &Envelope, length: u32, out: &mut BytesMut) {
+    out.put_u32_le(length);
+    out.put_u8(WIRE_VERSION);
+    out.put_u8(envelope.class().to_byte());
+    for part in [envelope.body(), envelope.signature()] {
+        out.put_u64_le(part.len() as u64);
+        out.extend_from_slice(part);
+    }
 }
 
 /// Reads version and class of a frame, for the cap that applies to it, before the rest is there.
@@ -377,15 +414,48 @@ pub fn peek(length: u32, version: u8, class: u8) -> Result<Class, WireError> {
     Ok(class)
 }
 
-/// A frame without its length field.
+/// A frame without its length field. Body, signature and payload are slices of it.
 pub(crate) fn decode_frame(frame: &Bytes) -> Result<Envelope, WireError> {
-    let [version, class, rest @ ..] = frame.as_ref() else {
+    let [version, class, ..] = frame.as_ref() else {
         return Err(WireError::Truncated { needed: 2, found: frame.len() });
     };
     let class = peek(u32::try_from(frame.len()).unwrap_or(u32::MAX), *version, *class)?;
-    let (head, read): (Head, usize) = from_prefix(rest)?;
-    let raw = frame.slice(2 + read..);
-    Ok(Envelope::from_parts(class, head.body.into_bytes(), head.signature, raw))
+    let mut rest = frame.slice(2..);
+    let body = take_bytes(&mut rest, BODY_MAX)?;
+    let signature = Blob::new(take_bytes(&mut rest, Envelope::SIGNATURE_MAX)?);
+    let signature = signature.map_err(|error| WireError::Malformed(error.to_string()))?;
+    Ok(Envelope::from_parts(class, body, signature, rest))
+}
+
+/// Takes one frame, its length field included, off the front of `bytes`.
+pub(crate) fn take_frame(bytes: &mut Bytes) -> Result<Envelope, WireError> {
+    let found = bytes.len();
+    let truncated = |needed| WireError::Truncated { needed, found };
+    let length = bytes.first_chunk::<LENGTH_LEN>().copied().map(u32::from_le_bytes);
+    let length = length.ok_or_else(|| truncated(LENGTH_LEN))? as usize;
+    let end = LENGTH_LEN.saturating_add(length);
+    if found < end {
+        return Err(truncated(end));
+    }
+    let envelope = decode_frame(&bytes.slice(LENGTH_LEN..end))?;
+    bytes.advance(end);
+    Ok(envelope)
+}
+
+/// Cuts a byte string off the front: u64 length, then the bytes.
+fn take_bytes(rest: &mut Bytes, max: usize) -> Result<Bytes, WireError> {
+    const LEN: usize = size_of::<u64>();
+    let truncated = |needed| WireError::Truncated { needed, found: rest.len() };
+    let len = rest.first_chunk::<LEN>().copied().map(u64::from_le_bytes);
+    let len = usize::try_from(len.ok_or_else(|| truncated(LEN))?).unwrap_or(usize::MAX);
+    if len > max {
+        return Err(WireError::TooLarge { found: len, max });
+    }
+    if rest.len() - LEN < len {
+        return Err(truncated(LEN + len));
+    }
+    rest.advance(LEN);
+    Ok(rest.split_to(len))
 }
 
 pub(crate) fn encode_hello(hello: &Hello) -> Result<Vec<u8>, WireError> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::{Class, Message, Record, StateInfo, codec};
@@ -52,7 +52,8 @@ impl Envelope {
         Self { class, body, signature, raw: if raw.is_empty() { Vec::new() } else { vec![raw] } }
     }
 
-    /// Reads one frame, without the length in front of it. The large payload is a slice of `frame`.
+    /// Reads one frame, without the length in front of it. Body, signature and payload are slices of
+    /// `frame`, and keep all of it in memory: see [`detached`](Self::detached).
     ///
     /// # Errors
     /// If the frame is longer than its class allows, of another version, or not canonical.
@@ -60,8 +61,20 @@ impl Envelope {
         codec::decode_frame(frame)
     }
 
+    /// Takes one frame, the length in front of it too, off the front of `bytes`, which it keeps in memory
+    /// as [`decode`](Self::decode) does.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), or if there is no whole frame; `bytes` is as it was then.
+    pub fn take(bytes: &mut Bytes) -> Result<Self, WireError> {
+        codec::take_frame(bytes)
+    }
+
     /// The frame: a u32 little-endian length, the head, and the large payload, not copied.
-    pub fn encode(&self) -> Vec<Bytes> {
+    ///
+    /// # Errors
+    /// If it is larger than its class or a body may be: nobody would read it.
+    pub fn encode(&self) -> Result<Vec<Bytes>, WireError> {
         codec::encode_frame(self)
     }
 
@@ -71,12 +84,31 @@ impl Envelope {
         (body == self.body).then(|| Self { raw, ..self.clone() })
     }
 
+    /// Appends the frame to `out`, the payload too.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); `out` is as it was then.
+    pub fn encode_into(&self, out: &mut BytesMut) -> Result<(), WireError> {
+        codec::encode_frame_into(self, out)
+    }
+
+    /// The same with body and signature in memory of their own, for whoever keeps it: a small message
+    /// must not keep the buffer that it came in. The payload is not copied.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        let body = Bytes::copy_from_slice(&self.body);
+        let signature = Blob::copy_from(&self.signature);
+        Self { body, signature, ..self }
+    }
+
     /// Bytes that [`encode`](Self::encode) gives: what queues count.
     pub fn encoded_len(&self) -> usize {
-        codec::FRAME_OVERHEAD
-            + self.body.len()
-            + self.signature.as_bytes().len()
-            + self.raw.iter().map(Bytes::len).sum::<usize>()
+        codec::FRAME_OVERHEAD + self.front_len() + self.raw.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Bytes of body and signature.
+    pub(crate) fn front_len(&self) -> usize {
+        self.body.len() + self.signature.as_bytes().len()
     }
 
     /// Reads the message in it. It is not trusted yet.

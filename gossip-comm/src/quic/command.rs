@@ -57,10 +57,11 @@ fn on_dial(shared: &Arc<Shared>, table: &mut Table, endpoint: &Endpoint, expect:
 
 fn on_send(shared: &Arc<Shared>, table: &mut Table, to: &RemotePeer, envelope: Envelope) {
     match reach(shared, table, to) {
-        Ok(peer) => {
-            let dropped = peer.outbox.push(envelope);
-            shared.metrics.overflow.inc_by(dropped as u64);
-        }
+        Ok(peer) => match peer.outbox.push(envelope) {
+            Ok(0) => {}
+            Ok(dropped) => shared.metrics.overflow.inc_by(dropped as u64),
+            Err(error) => shared.too_large(to, &error),
+        },
         Err(reason) => shared.metrics.drop_messages(reason, 1),
     }
 }

@@ -7,11 +7,11 @@ use gossip_api::{Endpoint, PkiId};
 use quinn::Connection;
 
 use super::endpoint::{close, refuse, widen};
-use super::hello::{self, Greeting};
+use super::hello;
 use super::table::{Dial, Peer};
 use super::{Shared, Table};
 use crate::comm::{Event, ResponseOutcome};
-use crate::error::HelloError;
+use crate::hello::{Greeting, HelloError};
 use crate::tls::random;
 
 /// Has `endpoint` dialled unless it is being dialled already.

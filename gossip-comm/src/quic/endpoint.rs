@@ -19,7 +19,8 @@ use tracing::debug;
 
 use super::{Shared, hello};
 use crate::config::CommConfig;
-use crate::error::{CommError, HelloError};
+use crate::error::CommError;
+use crate::hello::HelloError;
 use crate::tls::{Secrets, TlsSet};
 use crate::transport::Widths;
 

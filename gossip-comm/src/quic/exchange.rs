@@ -11,11 +11,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::Shared;
 use super::frame::{FrameReader, GIVEN_UP, REFUSED, ReadFailure, open, write};
-use super::inbox::Queued;
 use super::link::Link;
 use super::reader::{block_frame, failed};
 use super::writer::{ANSWER_PRIORITY, REQUEST_PRIORITY};
 use crate::comm::{Event, RequestId, ResponseOutcome};
+use crate::metrics::Received;
 
 /// A question of ours.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ async fn listen(
     while let Some(header) = reader.header().await? {
         let (message, occupies) = block_frame(shared, link, reader, header).await?;
         let event = Event::Response { from: link.greeting.peer, id, message };
-        shared.inbox.push_all([Queued::message(event, occupies)]);
+        shared.inbox.push_message(event, occupies);
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ pub(super) async fn serve(
             let answer = Arc::new(Answer::new(shared.config.outbox.answer_bytes));
             let id = shared.begin_answer(Arc::clone(&answer));
             let event = Event::Request { from: link.greeting.peer, id, message };
-            shared.inbox.push_all([Queued::message(event, occupies)]);
+            shared.inbox.push_message(event, occupies);
             let code = speak(&shared, &link, &answer, &mut send).await.err();
             shared.end_answer(id);
             if let Some(code) = code {
@@ -118,7 +118,7 @@ async fn question(
     let room = room.ok_or(ReadFailure::Stopping)?;
     let message = open(&reader.frame(header).await?)?;
     reader.end().await?;
-    shared.metrics.received(header.class);
+    shared.metrics.received(&Received::one(header.class));
     Ok((message, room))
 }
 

@@ -44,6 +44,13 @@ pub(super) enum ReadFailure {
     Stopping,
 }
 
+impl Header {
+    /// Bytes of the frame, its length field too.
+    pub(super) const fn frame_len(self) -> usize {
+        LENGTH_LEN + self.length
+    }
+}
+
 impl FrameReader {
     pub(super) fn new(stream: RecvStream, patience: Option<Duration>) -> Self {
         Self { stream, buffer: BytesMut::new(), patience }
@@ -64,43 +71,53 @@ impl FrameReader {
                 };
             }
         }
-        Ok(self.peek()?)
-    }
-
-    /// As [`header`](Self::header), but of what has arrived already.
-    pub(super) fn peek(&self) -> Result<Option<Header>, WireError> {
-        let Some(&[a, b, c, d, version, class]) = self.buffer.first_chunk::<HEADER_LEN>() else {
-            return Ok(None);
-        };
-        let length = u32::from_le_bytes([a, b, c, d]);
-        let class = codec::peek(length, version, class)?;
-        Ok(Some(Header { class, length: length as usize }))
-    }
-
-    /// Whether the whole frame has arrived.
-    pub(super) fn holds(&self, header: Header) -> bool {
-        self.buffer.len() >= LENGTH_LEN + header.length
+        Ok(peek(&self.buffer)?)
     }
 
     /// The frame that `header` announced, without its length field.
     pub(super) async fn frame(&mut self, header: Header) -> Result<Bytes, ReadFailure> {
-        let needed = LENGTH_LEN + header.length;
+        let needed = header.frame_len();
         if needed > SMALL {
-            return self.large_frame(header.length).await;
+            return Ok(self.large_frame(needed).await?.slice(LENGTH_LEN..));
         }
+        self.fill_up_to(needed).await?;
+        let _ = self.buffer.split_to(LENGTH_LEN);
+        Ok(self.buffer.split_to(header.length).freeze())
+    }
+
+    /// The frame that `header` announced, and all that have arrived whole behind it, as long as they are
+    /// no blocks: one piece, each with its length field.
+    pub(super) async fn batch(&mut self, header: Header) -> Result<Bytes, ReadFailure> {
+        let needed = header.frame_len();
+        if needed > SMALL {
+            return self.large_frame(needed).await;
+        }
+        self.fill_up_to(needed).await?;
+        let mut end = needed;
+        while let Some(next) = peek(self.buffer.get(end..).unwrap_or_default())?
+            && next.class != Class::Block
+            && end + next.frame_len() <= self.buffer.len()
+        {
+            end += next.frame_len();
+        }
+        if end == self.buffer.len() {
+            return Ok(std::mem::take(&mut self.buffer).freeze());
+        }
+        Ok(self.buffer.split_to(end).freeze())
+    }
+
+    async fn fill_up_to(&mut self, needed: usize) -> Result<(), ReadFailure> {
         while self.buffer.len() < needed {
             if !self.fill(needed).await? {
                 return Err(WireError::Truncated { needed, found: self.buffer.len() }.into());
             }
         }
-        let _ = self.buffer.split_to(LENGTH_LEN);
-        Ok(self.buffer.split_to(header.length).freeze())
+        Ok(())
     }
 
     /// Collects the pieces of a large frame and joins them once all are there: what is allocated has
     /// really come, and is copied once.
-    async fn large_frame(&mut self, length: usize) -> Result<Bytes, ReadFailure> {
-        let needed = LENGTH_LEN + length;
+    async fn large_frame(&mut self, needed: usize) -> Result<Bytes, ReadFailure> {
         let mut pieces = vec![self.buffer.split().freeze()];
         let mut found: usize = pieces.iter().map(Bytes::len).sum();
         while found < needed {
@@ -115,7 +132,6 @@ impl FrameReader {
         let mut frame = BytesMut::with_capacity(found);
         pieces.iter().for_each(|piece| frame.extend_from_slice(piece));
         self.buffer = frame.split_off(needed);
-        let _ = frame.split_to(LENGTH_LEN);
         Ok(frame.freeze())
     }
 
@@ -160,6 +176,16 @@ impl FrameReader {
     }
 }
 
+/// What the frame at the front of `bytes` says of itself, if enough of it is there.
+pub(super) fn peek(bytes: &[u8]) -> Result<Option<Header>, WireError> {
+    let Some(&[a, b, c, d, version, class]) = bytes.first_chunk::<HEADER_LEN>() else {
+        return Ok(None);
+    };
+    let length = u32::from_le_bytes([a, b, c, d]);
+    let class = codec::peek(length, version, class)?;
+    Ok(Some(Header { class, length: length as usize }))
+}
+
 impl From<ReadError> for ReadFailure {
     fn from(error: ReadError) -> Self {
         match error {
@@ -178,20 +204,22 @@ pub(super) fn open(frame: &Bytes) -> Result<SignedMessage, WireError> {
 }
 
 /// Writes one message; its payload is handed to the stream without a copy.
-pub(super) async fn write(stream: &mut SendStream, envelope: &Envelope) -> Result<(), WriteError> {
-    stream.write_all_chunks(&mut envelope.encode()).await
+pub(super) async fn write(
+    stream: &mut SendStream,
+    envelope: &Envelope,
+) -> Result<(), WriteFailure> {
+    Ok(stream.write_all_chunks(&mut envelope.encode()?).await?)
 }
 
-/// Writes many small messages as one piece: a chunk each would cost more than the copy.
-pub(super) async fn write_batch(
-    stream: &mut SendStream,
-    batch: &[Envelope],
-) -> Result<(), WriteError> {
-    let mut joined = BytesMut::with_capacity(batch.iter().map(Envelope::encoded_len).sum());
-    for part in batch.iter().flat_map(Envelope::encode) {
-        joined.extend_from_slice(&part);
-    }
-    stream.write_chunk(joined.freeze()).await
+/// Why a message was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteFailure {
+    /// It is larger than a message may be.
+    #[error(transparent)]
+    TooLarge(#[from] WireError),
+    /// The stream or its connection has ended.
+    #[error(transparent)]
+    Stream(#[from] WriteError),
 }
 
 /// Code with which a stream is stopped or reset when it is given up.

@@ -2,11 +2,13 @@
 //!
 //! One queue keeps events in order. Its bound is not its length but what stands behind each event: a
 //! message occupies bytes of its connection's own allowance until it is read, so a flood from one peer
-//! stops the reading of that peer's streams and of nobody else's.
+//! stops the reading of that peer's streams and of nobody else's. Messages that came together are
+//! queued, accounted and handed up together.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gossip_api::{PkiId, SignedMessage};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -22,36 +24,109 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Queued>,
+    /// How many events those are.
+    events: usize,
     closed: bool,
 }
 
-/// An event, and the bytes it occupies until it is read.
+/// Something on its way up, and the bytes it occupies until it is read.
 #[derive(Debug)]
-pub(super) struct Queued {
-    event: Event,
-    _occupies: Option<OwnedSemaphorePermit>,
+enum Queued {
+    /// One event.
+    One(Box<Event>, Occupied),
+    /// Messages that came together from one peer; never empty.
+    Many(PkiId, VecDeque<SignedMessage>, Occupied),
 }
 
-impl Queued {
-    pub(super) fn message(event: Event, occupies: OwnedSemaphorePermit) -> Self {
-        Self { event, _occupies: Some(occupies) }
+/// Frees the bytes when it is dropped.
+#[derive(Debug)]
+struct Occupied(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+
+impl State {
+    /// Takes the first event; what it occupied is free once nothing of its batch is left.
+    fn pop(&mut self) -> Option<Event> {
+        let event = match self.waiting.pop_front()? {
+            Queued::One(event, occupied) => {
+                drop(occupied);
+                *event
+            }
+            Queued::Many(from, mut messages, occupies) => {
+                let message = messages.pop_front()?;
+                if !messages.is_empty() {
+                    self.waiting.push_front(Queued::Many(from, messages, occupies));
+                }
+                Event::Received { from, message }
+            }
+        };
+        self.events = self.events.saturating_sub(1);
+        Some(event)
+    }
+
+    /// Takes up to `max` events, batches as wholes where they fit.
+    fn take(&mut self, into: &mut Vec<Event>, max: usize) {
+        let mut room = max;
+        while room > 0 {
+            match self.waiting.pop_front() {
+                Some(Queued::Many(from, mut messages, occupies)) => {
+                    let count = messages.len().min(room);
+                    let taken = messages.drain(..count);
+                    into.extend(taken.map(|message| Event::Received { from, message }));
+                    self.events = self.events.saturating_sub(count);
+                    room -= count;
+                    if !messages.is_empty() {
+                        self.waiting.push_front(Queued::Many(from, messages, occupies));
+                    }
+                }
+                Some(Queued::One(event, occupied)) => {
+                    drop(occupied);
+                    into.push(*event);
+                    self.events = self.events.saturating_sub(1);
+                    room -= 1;
+                }
+                None => return,
+            }
+        }
     }
 }
 
 impl Inbox {
     /// Queues an event about connections, dials or requests: at most a few for each of these.
     pub(super) fn push(&self, event: Event) {
-        self.push_all([Queued { event, _occupies: None }]);
+        self.queue(Queued::One(Box::new(event), Occupied(None)), 1);
     }
 
-    /// Queues messages that have been admitted.
-    pub(super) fn push_all(&self, events: impl IntoIterator<Item = Queued>) {
+    /// Queues a message that has been admitted, with what it occupies.
+    pub(super) fn push_message(&self, event: Event, occupies: OwnedSemaphorePermit) {
+        self.queue(Queued::One(Box::new(event), Occupied(Some(occupies))), 1);
+    }
+
+    /// Queues messages that have been admitted together.
+    pub(super) fn push_batch(
+        &self,
+        from: PkiId,
+        messages: VecDeque<SignedMessage>,
+        occupies: OwnedSemaphorePermit,
+    ) {
+        let count = messages.len();
+        if count > 0 {
+            self.queue(Queued::Many(from, messages, Occupied(Some(occupies))), count);
+        }
+    }
+
+    fn queue(&self, queued: Queued, count: usize) {
         let mut state = self.lock();
         if !state.closed {
-            state.waiting.extend(events);
+            state.waiting.push_back(queued);
+            state.events += count;
         }
         drop(state);
         self.ready.notify_one();
+    }
+
+    /// Moves up to `max` events to `into` without waiting.
+    pub(super) fn take(&self, into: &mut Vec<Event>, max: usize) {
+        let mut state = self.lock();
+        state.take(into, max);
     }
 
     /// The next event; nothing once closed and read to the end. Nothing is lost if the future is dropped.
@@ -60,8 +135,8 @@ impl Inbox {
             let ready = self.ready.notified();
             {
                 let mut state = self.lock();
-                if let Some(queued) = state.waiting.pop_front() {
-                    return Some(queued.event);
+                if let Some(event) = state.pop() {
+                    return Some(event);
                 }
                 if state.closed {
                     // The next reader must not wait either.
@@ -75,7 +150,7 @@ impl Inbox {
 
     /// How many events wait.
     pub(super) fn len(&self) -> usize {
-        self.lock().waiting.len()
+        self.lock().events
     }
 
     /// Nothing comes in any more.
@@ -100,11 +175,6 @@ impl Allowance {
     pub(super) fn new(bytes_max: usize) -> Self {
         let max = bytes_max.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         Self { bytes: Arc::new(Semaphore::new(max)), max }
-    }
-
-    /// Room for `bytes`, if there is room at once.
-    pub(super) fn try_occupy(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.bytes).try_acquire_many_owned(self.permits(bytes)).ok()
     }
 
     /// Waits until `bytes` fit; one larger than the whole allowance waits to be alone. Nothing

@@ -14,7 +14,7 @@
 //! nothing is lost when one of two connections gives way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use gossip_api::Mono;
@@ -25,11 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, debug_span};
 
-use super::hello::Greeting;
 use super::inbox::Allowance;
 use super::outbox::Outbox;
+use super::quota::{Pressure, Quota};
 use super::{Shared, endpoint, exchange, reader, writer};
 use crate::comm::DisconnectCause;
+use crate::hello::Greeting;
 
 /// What a link does with the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,7 @@ pub(super) struct Link {
     pub(super) block_in: Allowance,
     pub(super) control_seen: AtomicBool,
     mode: watch::Sender<Mode>,
+    quota: Mutex<Quota>,
     closed_for: OnceLock<CloseReason>,
     /// Says whose connection it is, in every line that its tasks write.
     span: Span,
@@ -89,7 +91,6 @@ impl Link {
             id,
             span: debug_span!("conn", peer = ?greeting.peer, by_us),
             connection,
-            greeting,
             by_us,
             born: shared.clock.mono(),
             outbox,
@@ -103,6 +104,8 @@ impl Link {
             block_in: Allowance::new(shared.config.inbox.block_bytes),
             control_seen: AtomicBool::new(false),
             mode: watch::Sender::new(Mode::Standby),
+            quota: Mutex::new(shared.quota_of(greeting.org.as_ref())),
+            greeting,
             closed_for: OnceLock::new(),
         }
     }
@@ -210,6 +213,16 @@ impl Link {
         while let Ok((send, recv)) = self.connection.accept_bi().await {
             self.spawn(shared, exchange::serve(Arc::clone(shared), Arc::clone(self), send, recv));
         }
+    }
+
+    /// Whether what its peer sends now is to be dropped unread.
+    pub(super) fn is_over_quota(&self, now: Mono) -> bool {
+        self.quota.lock().unwrap_or_else(PoisonError::into_inner).is_over(now)
+    }
+
+    /// Takes the price of what its peer sent.
+    pub(super) fn charge(&self, units: u64, now: Mono) -> Pressure {
+        self.quota.lock().unwrap_or_else(PoisonError::into_inner).charge(units, now)
     }
 
     /// Marks that the other side's control stream has begun; false if it had already.

@@ -31,6 +31,7 @@ mod shared;
 mod table;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,18 +39,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gossip_api::message::CloseReason;
 use gossip_api::{
-    Checked, CryptoError, Epoch, IdentityMap, MessageCryptoService, PeerIdentity, SecurityAdvisor,
+    Checked, CryptoError, Epoch, IdentityMap, MessageCryptoService, OrgId, PeerIdentity,
+    SecurityAdvisor,
 };
 use prometheus::Registry;
 use tracing::warn;
 
-use self::hello::Me;
 use self::shared::Shared;
 use self::table::Table;
 use crate::clock::Clock;
 use crate::comm::{Comm, Command, Event};
 use crate::config::{CommConfig, TlsMaterial};
 use crate::error::CommError;
+use crate::hello::Me;
 
 /// What the transport needs of the rest of the process.
 pub struct QuicParts {
@@ -118,7 +120,7 @@ impl QuicComm {
     pub fn set_identity(&self, identity: PeerIdentity) -> Result<(), CommError> {
         let pki_id = self.shared.mcs.pki_id_of_cert(&identity).ok_or(CryptoError::EmptyIdentity)?;
         let me = self.shared.me.load_full();
-        self.shared.me.store(Arc::new(Me { pki_id, identity, epoch: me.epoch }));
+        self.shared.me.store(Arc::new(Me { pki_id, identity, ..(*me).clone() }));
         Ok(())
     }
 
@@ -128,6 +130,12 @@ impl QuicComm {
     /// If the material cannot be used; then nothing changes.
     pub fn set_tls(&self, material: &TlsMaterial) -> Result<(), CommError> {
         self.shared.set_tls(material)
+    }
+
+    /// So many members of each organisation are known to live: an organisation may send as much as so many
+    /// peers, between 4 and 128.
+    pub fn set_known_alive(&self, members: BTreeMap<OrgId, usize>) {
+        self.shared.org_quotas.set_alive(members);
     }
 
     /// Closes connections to peers whose identity the host no longer accepts.
@@ -146,6 +154,10 @@ impl Comm for QuicComm {
 
     async fn next_event(&self) -> Option<Event> {
         self.shared.inbox.next().await
+    }
+
+    fn try_events(&self, into: &mut Vec<Event>, max: usize) {
+        self.shared.inbox.take(into, max);
     }
 
     async fn stop(&self) {

@@ -1,13 +1,15 @@
 //! What waits to be sent to one peer, bounded in bytes.
 //!
 //! It belongs to the peer and not to a connection: when two connections meet and one gives way, what
-//! waits goes over the other.
+//! waits goes over the other. Small messages wait as the bytes that go on the stream, one behind the
+//! other, so that a batch of them is handed to it without another copy.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gossip_api::Envelope;
+use bytes::{Buf, Bytes, BytesMut};
 use gossip_api::message::Class;
+use gossip_api::{Envelope, WireError};
 use tokio::sync::Notify;
 
 use crate::bounds::OutboxConfig;
@@ -22,15 +24,30 @@ pub(super) struct Outbox {
     pub(super) block: Notify,
 }
 
+/// Frames that go on the stream as one piece.
 #[derive(Debug)]
-struct Queues {
-    control: Queue,
-    membership: Queue,
-    blocks: Queue,
+pub(super) struct Batch {
+    pub(super) bytes: Bytes,
+    pub(super) frames: usize,
 }
 
 #[derive(Debug)]
-struct Queue {
+struct Queues {
+    control: Frames,
+    membership: Frames,
+    blocks: Blocks,
+}
+
+/// Small messages, as the bytes on the stream.
+#[derive(Debug)]
+struct Frames {
+    bytes: BytesMut,
+    lens: VecDeque<usize>,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Blocks {
     waiting: VecDeque<Envelope>,
     bytes: usize,
     bytes_max: usize,
@@ -39,36 +56,34 @@ struct Queue {
 impl Outbox {
     pub(super) fn new(config: &OutboxConfig) -> Self {
         let queues = Queues {
-            control: Queue::new(config.control_bytes),
-            membership: Queue::new(config.membership_bytes),
-            blocks: Queue::new(config.block_bytes),
+            control: Frames::new(config.control_bytes),
+            membership: Frames::new(config.membership_bytes),
+            blocks: Blocks::new(config.block_bytes),
         };
         Self { queues: Mutex::new(queues), small: Notify::new(), block: Notify::new() }
     }
 
     /// Puts a message in; returns how many were dropped for it, itself counted if it was refused.
-    pub(super) fn push(&self, envelope: Envelope) -> usize {
+    ///
+    /// # Errors
+    /// If it is larger than any message may be.
+    pub(super) fn push(&self, envelope: Envelope) -> Result<usize, WireError> {
         let mut queues = self.lock();
-        let (dropped, ready) = match envelope.class() {
-            Class::Control => (queues.control.push_dropping_oldest(envelope), &self.small),
-            Class::Membership => (queues.membership.push_dropping_oldest(envelope), &self.small),
-            Class::Block => (queues.blocks.push_or_refuse(envelope), &self.block),
+        let (pushed, ready) = match envelope.class() {
+            Class::Control => (queues.control.push_dropping_oldest(&envelope), &self.small),
+            Class::Membership => (queues.membership.push_dropping_oldest(&envelope), &self.small),
+            Class::Block => (Ok(queues.blocks.push_or_refuse(envelope)), &self.block),
         };
         drop(queues);
         ready.notify_one();
-        dropped
+        pushed
     }
 
-    /// Moves control messages, then membership pages, into `batch` until it holds `bytes_max` or more.
-    pub(super) fn take_small(&self, bytes_max: usize, batch: &mut Vec<Envelope>) {
+    /// Takes out control messages or, if there are none, membership pages: about `bytes_max` bytes.
+    pub(super) fn take_small(&self, bytes_max: usize) -> Option<Batch> {
         let mut queues = self.lock();
-        let mut bytes = 0;
-        while bytes < bytes_max {
-            let next = queues.control.pop();
-            let Some(envelope) = next.or_else(|| queues.membership.pop()) else { break };
-            bytes += envelope.encoded_len();
-            batch.push(envelope);
-        }
+        let control = queues.control.take(bytes_max);
+        control.or_else(|| queues.membership.take(bytes_max))
     }
 
     /// Length of the block that is next.
@@ -99,7 +114,7 @@ impl Outbox {
     /// How many messages wait.
     pub(super) fn len(&self) -> usize {
         let queues = self.lock();
-        [&queues.control, &queues.membership, &queues.blocks].iter().map(|q| q.waiting.len()).sum()
+        queues.control.lens.len() + queues.membership.lens.len() + queues.blocks.waiting.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -107,20 +122,51 @@ impl Outbox {
     }
 }
 
-impl Queue {
+impl Frames {
     fn new(bytes_max: usize) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, bytes_max }
+        Self { bytes: BytesMut::new(), lens: VecDeque::new(), bytes_max }
     }
 
-    fn push_dropping_oldest(&mut self, envelope: Envelope) -> usize {
-        let len = envelope.encoded_len();
+    /// A frame larger than the bound waits alone.
+    fn push_dropping_oldest(&mut self, envelope: &Envelope) -> Result<usize, WireError> {
+        let before = self.bytes.len();
+        envelope.encode_into(&mut self.bytes)?;
+        self.lens.push_back(self.bytes.len() - before);
         let mut dropped = 0;
-        while self.bytes + len > self.bytes_max && self.pop().is_some() {
+        while self.bytes.len() > self.bytes_max && self.lens.len() > 1 {
+            self.bytes.advance(self.lens.pop_front().unwrap_or_default());
             dropped += 1;
         }
-        self.bytes += len;
-        self.waiting.push_back(envelope);
-        dropped
+        Ok(dropped)
+    }
+
+    /// The oldest frames, one at least, as long as they stay within `bytes_max`.
+    fn take(&mut self, bytes_max: usize) -> Option<Batch> {
+        let mut len = self.lens.pop_front()?;
+        let mut frames = 1;
+        if self.bytes.len() <= bytes_max {
+            // All of them, and their memory with them: an idle peer keeps none.
+            frames += self.lens.len();
+            self.lens.clear();
+            if self.lens.capacity() > IDLE_FRAMES {
+                self.lens = VecDeque::new();
+            }
+            return Some(Batch { bytes: std::mem::take(&mut self.bytes).freeze(), frames });
+        }
+        while let Some(next) = self.lens.front()
+            && len + next <= bytes_max
+        {
+            len += next;
+            frames += 1;
+            self.lens.pop_front();
+        }
+        Some(Batch { bytes: self.bytes.split_to(len).freeze(), frames })
+    }
+}
+
+impl Blocks {
+    const fn new(bytes_max: usize) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, bytes_max }
     }
 
     fn push_or_refuse(&mut self, envelope: Envelope) -> usize {
@@ -140,6 +186,9 @@ impl Queue {
     }
 }
 
+/// Room for frame lengths that an idle peer keeps.
+const IDLE_FRAMES: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -157,15 +206,16 @@ mod tests {
             block_bytes: 1,
             answer_bytes: 1,
         });
-        let dropped: usize = (0..5).map(|nonce| outbox.push(control(nonce))).sum();
+        let dropped: usize = (0..5).map(|nonce| outbox.push(control(nonce)).expect("small")).sum();
         assert_eq!(dropped, 2);
-        let mut batch = Vec::new();
-        outbox.take_small(usize::MAX, &mut batch);
-        let kept: Vec<_> = batch.into_iter().map(nonce_of).collect();
-        assert_eq!(kept, [2, 3, 4]);
+        let first = outbox.take_small(2 * one).expect("three wait");
+        assert_eq!((first.frames, nonces_of(first.bytes)), (2, vec![2, 3]));
+        let second = outbox.take_small(2 * one).expect("one waits");
+        assert_eq!((second.frames, nonces_of(second.bytes)), (1, vec![4]));
+        assert!(outbox.take_small(2 * one).is_none());
 
-        assert_eq!(outbox.push(block(1)), 0, "a block larger than the bound waits alone");
-        assert_eq!(outbox.push(block(2)), 1);
+        let refused = [1, 2].map(|number| outbox.push(block(number)).expect("small"));
+        assert_eq!(refused, [0, 1], "a block larger than the bound waits alone");
         assert_eq!(outbox.len(), 1);
         let first = outbox.take_block().expect("the first block");
         outbox.return_block(first);
@@ -181,11 +231,16 @@ mod tests {
         }))
     }
 
-    fn nonce_of(envelope: Envelope) -> u64 {
-        let Message::Hello(hello) = envelope.open().expect("own encoding").message else {
-            panic!("another kind")
-        };
-        hello.nonce.get()
+    fn nonces_of(mut bytes: Bytes) -> Vec<u64> {
+        let mut nonces = Vec::new();
+        while !bytes.is_empty() {
+            let envelope = Envelope::take(&mut bytes).expect("own encoding");
+            let Message::Hello(hello) = envelope.open().expect("own encoding").message else {
+                panic!("another kind")
+            };
+            nonces.push(hello.nonce.get());
+        }
+        nonces
     }
 
     fn block(number: u64) -> Envelope {

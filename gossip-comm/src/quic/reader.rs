@@ -1,18 +1,20 @@
 //! From streams to the inbox.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::{Buf, Bytes};
 use gossip_api::message::{Class, CloseReason};
-use gossip_api::{SignedMessage, WireError};
+use gossip_api::{Envelope, SignedMessage, WireError};
 use quinn::RecvStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
-use super::frame::{FrameReader, Header, ReadFailure, open};
-use super::inbox::Queued;
+use super::frame::{FrameReader, Header, ReadFailure, open, peek};
 use super::link::Link;
-use super::quota::Bucket;
+use super::quota::{Pressure, price};
 use crate::comm::Event;
+use crate::metrics::Received;
 
 /// Reads one unidirectional stream of the other side to its end.
 ///
@@ -73,7 +75,7 @@ async fn block(
     let (message, occupies) = block_frame(shared, link, reader, header).await?;
     reader.end().await?;
     let event = Event::Received { from: link.greeting.peer, message };
-    shared.inbox.push_all([Queued::message(event, occupies)]);
+    shared.inbox.push_message(event, occupies);
     Ok(())
 }
 
@@ -91,7 +93,7 @@ pub(super) async fn block_frame(
     let room = link.block_in.occupy(header.length, &shared.cancel).await;
     let room = room.ok_or(ReadFailure::Stopping)?;
     let message = open(&reader.frame(header).await?)?;
-    shared.metrics.received(header.class);
+    shared.metrics.received(&Received::one(header.class));
     Ok((message, room))
 }
 
@@ -102,32 +104,24 @@ async fn control(
     reader: &mut FrameReader,
 ) -> Result<(), ReadFailure> {
     reader.wait_for_ever();
-    let mut quota = Bucket::new(&shared.config.quota, shared.clock.mono());
-    let mut events = Vec::new();
     while let Some(header) = reader.header().await? {
         if header.class == Class::Block {
             return Err(WireError::Misplaced("a block on the control stream").into());
         }
-        let mut next = Some(header);
         // Frames that have arrived together go up together.
-        while let Some(header) = next {
-            let cost = header.length + EVENT_COST;
-            let room = match link.small_in.try_occupy(cost) {
-                Some(room) => room,
-                None => {
-                    // What is waited for may be held by what has not been handed up yet.
-                    shared.inbox.push_all(events.drain(..));
-                    let room = link.small_in.occupy(cost, &shared.cancel).await;
-                    room.ok_or(ReadFailure::Stopping)?
-                }
-            };
-            let message = open(&reader.frame(header).await?)?;
-            shared.metrics.received(header.class);
-            let event = Event::Received { from: link.greeting.peer, message };
-            events.push(Queued::message(event, room));
-            let pause = quota.take(header.length, shared.clock.mono());
-            if !pause.is_zero() {
-                shared.inbox.push_all(events.drain(..));
+        let batch = reader.batch(header).await?;
+        let units = if link.is_over_quota(shared.clock.mono()) {
+            shed(shared, link, batch)?
+        } else {
+            let (messages, cost, units) = open_batch(shared, batch)?;
+            let room = link.small_in.occupy(cost, &shared.cancel).await;
+            let room = room.ok_or(ReadFailure::Stopping)?;
+            shared.inbox.push_batch(link.greeting.peer, messages, room);
+            units
+        };
+        match link.charge(units, shared.clock.mono()) {
+            Pressure::None => {}
+            Pressure::Pause(pause) => {
                 shared.offence(link, "over_quota", &"sends faster than it may");
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -135,13 +129,51 @@ async fn control(
                     () = shared.cancel.cancelled() => return Err(ReadFailure::Stopping),
                 }
             }
-            next = reader.peek()?.filter(|next| next.class != Class::Block && reader.holds(*next));
+            Pressure::Close => {
+                shared.ban(link);
+                return Err(ReadFailure::Lost);
+            }
         }
-        shared.inbox.push_all(events.drain(..));
     }
     shared.other_done(link);
     Ok(())
 }
 
+/// Drops a batch unread; returns what it cost.
+fn shed(shared: &Shared, link: &Link, mut batch: Bytes) -> Result<u64, ReadFailure> {
+    let (mut frames, mut units) = (0, 0);
+    while let Some(header) = peek(&batch)? {
+        let len = header.frame_len();
+        batch.advance(len.min(batch.len()));
+        frames += 1;
+        units += price(len);
+    }
+    shared.metrics.drop_messages("shed", frames);
+    shared.offence(link, "shed", &"sends faster than it may");
+    Ok(units)
+}
+
+/// Reads the messages of a batch; says what they occupy, and what they cost of the quota.
+fn open_batch(
+    shared: &Shared,
+    mut batch: Bytes,
+) -> Result<(VecDeque<SignedMessage>, usize, u64), ReadFailure> {
+    let mut messages = VecDeque::with_capacity(batch.len() / FRAME_LEN_GUESS + 1);
+    let (mut cost, mut units) = (batch.len(), 0);
+    let mut received = Received::default();
+    while !batch.is_empty() {
+        let before = batch.len();
+        let envelope = Envelope::take(&mut batch)?;
+        received.count(envelope.class());
+        messages.push_back(envelope.open()?);
+        units += price(before - batch.len());
+        cost += EVENT_COST;
+    }
+    shared.metrics.received(&received);
+    Ok((messages, cost, units))
+}
+
 /// What a queued message costs beside its bytes.
 const EVENT_COST: usize = 256;
+/// Length of a small frame, for the first guess of how many there are.
+const FRAME_LEN_GUESS: usize = 128;

@@ -5,27 +5,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use gossip_api::message::CloseReason;
+use gossip_api::message::{CloseReason, Features, HelloLimits};
 use gossip_api::{
-    Checked, CryptoError, Endpoint, IdentityMap, MessageCryptoService, PkiId, SecurityAdvisor,
+    Checked, CryptoError, Endpoint, IdentityMap, MessageCryptoService, OrgId, PkiId, RemotePeer,
+    SecurityAdvisor, WireError,
 };
 use quinn::Connection;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::exchange::{Answer, ask};
 use super::gate::Gate;
-use super::hello::{Greeting, Me};
 use super::inbox::Inbox;
 use super::link::Link;
 use super::outbox::Outbox;
+use super::quota::{Bans, OrgQuotas, Quota};
 use super::table::{Peer, Table};
 use super::{QuicParts, endpoint};
 use crate::clock::{Clock, wall};
 use crate::comm::{Connected, Event, InboundId, RequestId, ResponseOutcome};
 use crate::config::{CommConfig, TlsMaterial};
 use crate::error::CommError;
+use crate::hello::{Court, Greeting, Me, Versions};
 use crate::metrics::CommMetrics;
 use crate::tls::{Secrets, TlsSet};
 
@@ -40,12 +42,15 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) metrics: CommMetrics,
     pub(super) inbox: Inbox,
+    bans: Bans,
+    pub(super) org_quotas: OrgQuotas,
     /// Cancelled when the transport stops.
     pub(super) cancel: CancellationToken,
     pub(super) tasks: TaskTracker,
     secrets: Secrets,
     table: Mutex<Table>,
     gate: Gate,
+    versions: Versions,
     /// Nothing once stopped, so that the socket is given back.
     endpoint: Mutex<Option<quinn::Endpoint>>,
     runtime: tokio::runtime::Handle,
@@ -58,7 +63,10 @@ impl Shared {
         runtime: tokio::runtime::Handle,
     ) -> Result<(Arc<Self>, quinn::Endpoint), CommError> {
         let pki_id = parts.mcs.pki_id_of_cert(&parts.identity).ok_or(CryptoError::EmptyIdentity)?;
-        let me = Me { pki_id, identity: parts.identity, epoch: parts.epoch };
+        let limits = HelloLimits { block_frame_max: config.streams.block_frame_max as u64 };
+        let features = Features::default();
+        let me = Me { pki_id, identity: parts.identity, epoch: parts.epoch, features, limits };
+        let versions = Versions::new(config.version_memory);
         let secrets = Secrets::new(config.secret.as_ref());
         let tls = TlsSet::new(&config.tls, &config, &secrets)?;
         let metrics = CommMetrics::register(&parts.registry)?;
@@ -74,11 +82,14 @@ impl Shared {
             clock: parts.clock,
             metrics,
             inbox: Inbox::default(),
+            bans: Bans::default(),
+            org_quotas: OrgQuotas::default(),
             cancel: CancellationToken::new(),
             tasks,
             secrets,
             table: Mutex::default(),
             gate: Gate::default(),
+            versions,
             endpoint: Mutex::new(Some(endpoint.clone())),
             runtime,
         });
@@ -96,6 +107,22 @@ impl Shared {
 
     pub(super) fn endpoint(&self) -> Option<quinn::Endpoint> {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What hellos are judged by.
+    pub(super) fn court(&self) -> Court<'_> {
+        Court {
+            network: &self.config.network,
+            mcs: &*self.mcs,
+            advisor: &*self.advisor,
+            identities: &self.identities,
+            versions: &self.versions,
+        }
+    }
+
+    /// Whether a peer has lately been closed for sending too much.
+    pub(super) fn is_banned(&self, peer: &PkiId) -> bool {
+        self.bans.holds(peer, self.clock.mono())
     }
 
     /// Whether a newcomer may try: fewer connections than allowed, and the layer above keeps up with
@@ -255,6 +282,27 @@ impl Shared {
         self.metrics.offences.with_label_values(&[reason]).inc();
         if let Some(suppressed) = self.gate.pass(reason, self.clock.mono()) {
             info!(peer = %link.greeting.peer, reason, %why, suppressed, "peer misbehaves");
+        }
+    }
+
+    /// Closes a link whose peer does not stop sending too much, and leaves the peer alone for a while.
+    pub(super) fn ban(&self, link: &Link) {
+        let wait = self.bans.add(link.greeting.peer, self.clock.mono());
+        self.offence(link, "overload", &format_args!("is left alone for {wait:?}"));
+        link.close(CloseReason::Overload);
+    }
+
+    /// What a new connection of `org` may send.
+    pub(super) fn quota_of(&self, org: Option<&OrgId>) -> Quota {
+        let (config, now) = (&self.config.quota, self.clock.mono());
+        Quota::new(config, self.org_quotas.of(org, config, now), now)
+    }
+
+    /// A message of our own is larger than any may be: a mistake of the layer above.
+    pub(super) fn too_large(&self, to: &RemotePeer, why: &WireError) {
+        self.metrics.drop_messages("too_large", 1);
+        if self.gate.pass("too_large", self.clock.mono()).is_some() {
+            warn!(to = %to.pki_id, %why, "message of our own cannot be sent");
         }
     }
 

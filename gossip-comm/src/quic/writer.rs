@@ -9,8 +9,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
 use super::Shared;
-use super::frame::{GIVEN_UP, write, write_batch};
+use super::frame::{GIVEN_UP, write};
 use super::link::{Link, Mode};
+use super::outbox::Batch;
 
 /// Sends control messages and membership pages over one stream for as long as the link lives.
 pub(super) async fn control(shared: Arc<Shared>, link: Arc<Link>) {
@@ -28,7 +29,6 @@ pub(super) async fn control(shared: Arc<Shared>, link: Arc<Link>) {
 /// Sends batches while the link is active; ends when it is retired or gone.
 async fn pump(shared: &Shared, link: &Link, stream: &mut SendStream) -> Result<(), WriteError> {
     let mut mode = link.watch_mode();
-    let mut batch = Vec::new();
     loop {
         let now = *mode.borrow_and_update();
         if now == Mode::Retired {
@@ -36,17 +36,13 @@ async fn pump(shared: &Shared, link: &Link, stream: &mut SendStream) -> Result<(
             link.outbox.nudge();
             return Ok(());
         }
-        if now == Mode::Active {
-            link.outbox.take_small(BATCH_BYTES, &mut batch);
-        }
-        if !batch.is_empty() {
-            let sent = write_batch(stream, &batch).await;
-            let count = batch.len();
+        let batch = (now == Mode::Active).then(|| link.outbox.take_small(BATCH_BYTES)).flatten();
+        if let Some(Batch { bytes, frames }) = batch {
+            let sent = stream.write_chunk(bytes).await;
             match &sent {
-                Ok(()) => shared.metrics.sent.inc_by(count as u64),
-                Err(_) => shared.metrics.drop_messages("lost", count),
+                Ok(()) => shared.metrics.sent.inc_by(frames as u64),
+                Err(_) => shared.metrics.drop_messages("lost", frames),
             }
-            batch.clear();
             sent?;
             continue;
         }

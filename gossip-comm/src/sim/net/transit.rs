@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use gossip_api::message::{Class, Kind};
-use gossip_api::{Envelope, Mono, RemotePeer, SignedMessage};
+use gossip_api::{Envelope, Mono, RemotePeer, SignedMessage, WireError};
 
 use super::connect::Waiting;
 use super::outbox::Admission;
@@ -119,13 +119,14 @@ impl Net {
     /// Reads a message of one of our machines, through its bytes if that is wanted.
     pub(super) fn open(&mut self, envelope: Envelope) -> Option<SignedMessage> {
         let envelope = if self.real_decoding {
-            let frame = frame_of(&envelope);
-            debug_assert_eq!(
-                frame.len(),
-                envelope.encoded_len(),
-                "the length counted is the length sent"
-            );
-            Envelope::decode(&frame.freeze().slice(4..))
+            frame_of(&envelope).and_then(|frame| {
+                debug_assert_eq!(
+                    frame.len(),
+                    envelope.encoded_len(),
+                    "the length counted is the length sent"
+                );
+                Envelope::decode(&frame.freeze().slice(4..))
+            })
         } else {
             Ok(envelope)
         };
@@ -301,7 +302,8 @@ impl Net {
     /// Flips a bit; false if what is left is no message.
     fn corrupt(&mut self, parcel: &mut Parcel) -> bool {
         let Some(message) = parcel.cargo.message_mut() else { return true };
-        let mut frame = frame_of(&message.envelope).split_off(4);
+        let Ok(mut frame) = frame_of(&message.envelope) else { return false };
+        let mut frame = frame.split_off(4);
         let bits = 8 * frame.len() as u64;
         let bit = self.dice.up_to(bits.saturating_sub(1));
         let place = usize::try_from(bit / 8).ok().and_then(|byte| frame.get_mut(byte));
@@ -470,10 +472,10 @@ impl Net {
     }
 }
 
-fn frame_of(envelope: &Envelope) -> BytesMut {
+fn frame_of(envelope: &Envelope) -> Result<BytesMut, WireError> {
     let mut frame = BytesMut::with_capacity(envelope.encoded_len());
-    envelope.encode().iter().for_each(|part| frame.extend_from_slice(part));
-    frame
+    envelope.encode_into(&mut frame)?;
+    Ok(frame)
 }
 
 const fn packets(len: usize) -> usize {
