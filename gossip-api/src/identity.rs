@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::{Blob, TooLong};
 use crate::config::{Checked, ConfigError};
+use crate::criteria::{PeerIdentityInfo, PeerIdentitySet};
 use crate::crypto::{Expiration, MessageCryptoService};
 use crate::error::CryptoError;
 use crate::id::{OrgId, PkiId};
@@ -176,6 +177,17 @@ impl IdentityMap {
     /// The organisation behind a fingerprint.
     pub fn org_of(&self, pki_id: &PkiId) -> Option<OrgId> {
         self.read().get(pki_id).and_then(|entry| entry.org.clone())
+    }
+
+    /// Every identity held, our own included.
+    // fabric: gossip/identity/identity.go IdentityInfo
+    pub fn info(&self) -> PeerIdentitySet {
+        let info = |(id, entry): (&PkiId, &Entry)| PeerIdentityInfo {
+            pki_id: *id,
+            identity: entry.identity.clone(),
+            org: entry.org.clone(),
+        };
+        PeerIdentitySet(self.read().iter().map(info).collect())
     }
 
     /// Drops one identity. Our own stays.

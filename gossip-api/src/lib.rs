@@ -27,6 +27,7 @@
 mod bounded;
 mod channel;
 mod config;
+mod criteria;
 mod crypto;
 mod error;
 mod gossip;
@@ -45,9 +46,15 @@ mod verify;
 pub use bounded::{Blob, Bounded, TooLong};
 pub use channel::{AnchorPeer, ChannelNotifier, JoinChannelMessage};
 pub use config::{Checked, ConfigError};
+pub use criteria::{
+    Acks, Answer, Handed, PeerIdentityInfo, PeerIdentitySet, PeerSignature, RoutingFilter,
+    SendCriteria, SubChannelSelectionCriteria,
+};
 pub use crypto::{Expiration, MessageCryptoService, Signature, check_signature_form};
 pub use error::{BlockError, CryptoError, LedgerError, SourceError, VerifyError, WireError};
-pub use gossip::{Accepted, Gossip, GossipError, GossipService, PeerSuspector, Predicate};
+pub use gossip::{
+    Accepted, Gossip, GossipError, GossipService, PassedThrough, PeerSuspector, Predicate,
+};
 pub use id::{
     BlockHash, ChannelId, ChannelTag, Endpoint, Epoch, ErrorText, Height, NetworkId, Nonce, OrgId,
     PkiId, SeqNum,

@@ -94,6 +94,11 @@ impl Discovery {
         self.start_sweeping(now);
     }
 
+    /// Whoever answered there stays a member like any other, and is forgotten like any other.
+    pub(crate) fn on_unname(&mut self, endpoint: &Endpoint) {
+        self.connections.anchors.remove(endpoint);
+    }
+
     pub(crate) fn on_connected(
         &mut self,
         now: Mono,

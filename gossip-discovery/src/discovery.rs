@@ -32,6 +32,11 @@ pub enum Input {
         /// Where.
         endpoint: Endpoint,
     },
+    /// Nobody names this address any more: it is no longer dialled for its own sake.
+    Unname {
+        /// Where.
+        endpoint: Endpoint,
+    },
     /// A peer proved its identity on a connection.
     Connected {
         /// Who.
@@ -214,6 +219,7 @@ impl Machine for Discovery {
         }
         match input {
             Input::Connect { endpoint } => self.on_connect(now.mono, endpoint),
+            Input::Unname { endpoint } => self.on_unname(&endpoint),
             Input::Connected { peer, identity, org, epoch, dialled } => {
                 drop(identity);
                 self.on_connected(now.mono, peer, org, epoch, dialled);

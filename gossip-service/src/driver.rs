@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::trace;
 
 use crate::effects::Effects;
+use crate::hosting::Ask;
 use crate::joining::Channel;
 use crate::peer::{ChannelStatus, Input, Peer};
 
@@ -28,6 +29,8 @@ pub(crate) enum Note {
     },
     /// A channel to join, with what it takes.
     Join(Box<Channel>, oneshot::Sender<Result<(), GossipError>>),
+    /// Something that the host asks for.
+    Ask(Box<Ask>),
     /// The peer is about to stop; answered when its goodbyes are on their way.
     Stopping(oneshot::Sender<()>),
     /// How do things stand?

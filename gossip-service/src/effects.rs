@@ -5,19 +5,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gossip_api::{
-    Block, BlockCodec, ChannelId, Endpoint, Height, IdentityMap, Message, MessageCryptoService,
-    Mono, NetworkId, Now, OrgId, PkiId, SecurityAdvisor, SignedMessage, Verified,
+    Block, BlockCodec, ChannelId, GossipError, IdentityMap, JoinChannelMessage, Message,
+    MessageCryptoService, Mono, NetworkId, Now, OrgId, PkiId, SecurityAdvisor, SignedMessage,
+    Verified,
 };
-use gossip_comm::{Clock, Comm, Command, Event};
+use gossip_comm::{Clock, Comm, Event};
 use gossip_state::BlockOrigin;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
+use crate::anchors::Tracker;
+use crate::configure;
 use crate::delivery::Delivery;
 use crate::driver::{Note, Status};
-use crate::joining::{Channel, EpochStore, anchors_of, view_of};
+use crate::hosting::{Ask, Hosting, send_all, take_payload};
+use crate::joining::{Channel, DeliveryFactory, EpochStore};
 use crate::metrics::ServiceMetrics;
 use crate::peer::{Action, Input, Peer, ReadPurpose};
 use crate::verify::{Judged, Trust, judge};
@@ -28,8 +32,11 @@ pub(crate) struct Effects {
     comm: Arc<dyn Comm>,
     channels: BTreeMap<ChannelId, Channel>,
     deliveries: BTreeMap<ChannelId, Delivery>,
+    hosting: Hosting,
     /// When gauges are set again.
     gauge_at: Mono,
+    /// When certificates that have run out are looked for again.
+    sweep_at: Mono,
     /// Told once the actions of a stop have been carried out.
     goodbye: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -38,13 +45,16 @@ pub(crate) struct Effects {
 pub(crate) struct Shared {
     pub(crate) own: PkiId,
     pub(crate) org: OrgId,
-    pub(crate) visible_outside: bool,
     pub(crate) network: NetworkId,
     pub(crate) mcs: Arc<dyn MessageCryptoService>,
     pub(crate) advisor: Arc<dyn SecurityAdvisor>,
     pub(crate) codec: Arc<dyn BlockCodec>,
     pub(crate) identities: Arc<IdentityMap>,
     pub(crate) epochs: Arc<dyn EpochStore>,
+    /// Sources of channels that are joined without one.
+    pub(crate) factory: Option<Arc<dyn DeliveryFactory>>,
+    /// What the channels name.
+    pub(crate) tracker: Tracker,
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
@@ -94,20 +104,22 @@ impl Shared {
         });
     }
 
-    async fn tell(&self, note: impl Into<Note>) {
+    pub(crate) async fn tell(&self, note: impl Into<Note>) {
         // The loop is gone only when everything stops.
         let _ = self.notes.send(note.into()).await;
     }
 }
 
 impl Effects {
-    pub(crate) fn new(shared: Arc<Shared>, comm: Arc<dyn Comm>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, comm: Arc<dyn Comm>, hosting: Hosting) -> Self {
         Self {
             shared,
             comm,
             channels: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            hosting,
             gauge_at: Mono::ZERO,
+            sweep_at: Mono::ZERO,
             goodbye: None,
         }
     }
@@ -227,22 +239,91 @@ impl Effects {
                 self.join(*channel, answer);
                 None
             }
+            Note::Ask(ask) => self.ask(peer, *ask),
         }
     }
 
+    /// Does what the host asks for. Who asked may have given up: its answer is sent all the same.
+    fn ask(&mut self, peer: &Peer, ask: Ask) -> Option<Input> {
+        match ask {
+            Ask::Look(look) => look(peer),
+            Ask::Send { message, to } => {
+                for _ in 0..send_all(peer, &*self.comm, &message, to) {
+                    self.shared.metrics.dropped("not to be sent");
+                }
+            }
+            Ask::SendByCriteria { message, criteria, answer } => {
+                let sent = self.hosting.send_by_criteria(peer, &*self.comm, message, &criteria);
+                let _ = answer.send(sent);
+            }
+            Ask::Accept { subscription, done } => {
+                self.hosting.subscribe(subscription);
+                let _ = done.send(());
+            }
+            Ask::Channel { name, answer } => {
+                let _ = answer.send(self.channels.get(&name).cloned());
+            }
+            Ask::Payload { channel, block, answer } => {
+                return take_payload(peer, channel, block, answer);
+            }
+            Ask::Leave { channel, answer } => return self.hosting.leave(peer, channel, answer),
+            Ask::Configured { config, answer } => {
+                let _ = answer.send(self.configured(peer, config));
+            }
+        }
+        None
+    }
+
+    /// Takes over a configuration that the host hands in.
+    fn configured(
+        &self,
+        peer: &Peer,
+        config: Arc<dyn JoinChannelMessage>,
+    ) -> Result<(), GossipError> {
+        let name = config.channel();
+        let unknown = || GossipError::NoSuchChannel(name.clone());
+        let channel = self.channels.get(name).cloned().ok_or_else(unknown)?;
+        let height = peer.height(name).ok_or_else(unknown)?;
+        let (shared, comm) = (Arc::clone(&self.shared), Arc::clone(&self.comm));
+        self.shared.tasks.spawn(async move {
+            let genesis = channel.genesis;
+            configure::reconfigure(&shared, &*comm, &*config, genesis, height).await;
+        });
+        Ok(())
+    }
+
+    // fabric: gossip/service/gossip_service.go InitializeChannel
     fn join(
         &mut self,
-        channel: Channel,
-        answer: tokio::sync::oneshot::Sender<Result<(), gossip_api::GossipError>>,
+        mut channel: Channel,
+        answer: tokio::sync::oneshot::Sender<Result<(), GossipError>>,
     ) {
         let name = channel.config.channel().clone();
+        // fabric: gossip/service/gossip_service.go amIinChannel
+        let refusal = if !channel.config.members().contains(&self.shared.org) {
+            Some(GossipError::NotAMember(name.clone()))
+        } else if self.hosting.is_leaving(&name) {
+            Some(GossipError::Overloaded("the channel is still being left"))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            // Who asked may have given up.
+            let _ = answer.send(Err(refusal));
+            return;
+        }
+        if channel.source.is_none() {
+            let factory = self.shared.factory.as_ref();
+            channel.source = factory.and_then(|factory| factory.source(&*channel.config));
+        }
         self.channels.insert(name, channel.clone());
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
             let outcome = match channel.request(&*shared.codec).await {
                 Ok(request) => {
+                    let change = shared.tracker.take_over(&*channel.config);
                     shared.tell(Input::Join(request)).await;
-                    connect_anchors(&shared, &channel).await;
+                    configure::name_endpoints(&shared, change.named, change.unnamed).await;
                     Ok(())
                 }
                 Err(error) => Err(error),
@@ -288,6 +369,8 @@ impl Effects {
             Action::StopDelivery(channel) => {
                 self.deliveries.remove(&channel);
             }
+            Action::Deliver { from, message } => self.hosting.deliver(from, &message),
+            Action::Left(channel) => self.on_left(&channel),
             Action::Drop { from, reason } => {
                 debug!(from = from.map(tracing::field::display), reason, "dropped");
                 self.shared.metrics.dropped(reason);
@@ -303,6 +386,30 @@ impl Effects {
                 warn!(%channel, ?conflict, "orderers signed two blocks with one number");
             }
         }
+    }
+
+    /// Nothing is left of a channel: its ledger can be opened by others as soon as work under way is done.
+    fn on_left(&mut self, channel: &ChannelId) {
+        info!(%channel, "left");
+        self.channels.remove(channel);
+        self.deliveries.remove(channel);
+        let unnamed = self.shared.tracker.forget(channel);
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn(async move {
+            configure::name_endpoints(&shared, Vec::new(), unnamed).await;
+        });
+        self.hosting.left(channel);
+    }
+
+    /// Cuts off whose certificate has run out. Who is connected counts as used.
+    fn sweep(&self, peer: &Peer, now: Mono) {
+        for connected in peer.connected() {
+            self.shared.identities.get(connected, now);
+        }
+        let (shared, comm) = (Arc::clone(&self.shared), Arc::clone(&self.comm));
+        self.shared.tasks.spawn(async move {
+            configure::expel(&shared, &*comm, |_| false).await;
+        });
     }
 
     /// Counts a refused block. One of our own source is an operator's business, and is asked for again.
@@ -339,6 +446,10 @@ impl Effects {
                 self.shared.metrics.peers_known(&status.0, status.2);
             }
         }
+        if now >= self.sweep_at {
+            self.sweep_at = now.after(SWEEP_EVERY);
+            self.sweep(peer, now);
+        }
         for (channel, delivery) in &self.deliveries {
             delivery.set_demand(peer.next_missing(channel), peer.has_room(channel));
         }
@@ -372,7 +483,7 @@ impl Effects {
             let started = shared.clock.now().mono;
             let outcome = channel.ledger.commit(blocks).await;
             if let (Ok(height), Some(config)) = (&outcome, config) {
-                apply_config(&shared, &*comm, &channel, &name, &config, *height).await;
+                configure::apply_config(&shared, &*comm, &channel, &name, &config, *height).await;
             }
             if outcome.is_ok() {
                 shared.metrics.committed(&name, shared.clock.now().mono.since(started));
@@ -460,43 +571,8 @@ fn judge_newest(shared: &Shared, channel: ChannelId, newest: &Block) -> Option<I
     }
 }
 
-/// Brings a committed configuration into force: trust first, then who is cut off, then who is a member.
-async fn apply_config(
-    shared: &Arc<Shared>,
-    comm: &dyn Comm,
-    channel: &Channel,
-    name: &ChannelId,
-    block: &Block,
-    height: Height,
-) {
-    let config = match channel.host.apply_config(name, block) {
-        Ok(config) => config,
-        Err(reason) => {
-            error!(channel = %name, number = %block.number, reason, "configuration not applied");
-            return;
-        }
-    };
-    info!(channel = %name, number = %block.number, "configuration applied");
-    let expelled = shared.identities.purge(&*shared.mcs, &|_| true, shared.clock.now());
-    for peer in expelled.into_iter().filter(|peer| *peer != shared.own) {
-        warn!(%peer, channel = %name, "identity no longer valid, peer cut off");
-        let reason = gossip_api::message::CloseReason::Expelled;
-        comm.command(Command::Close { peer, reason });
-        shared.tell(Input::Expelled(peer)).await;
-    }
-    shared.tell(Input::Reconfigured(view_of(&*config, channel.genesis, height))).await;
-    connect_to(shared, anchors_of(&*config, &shared.org, shared.visible_outside)).await;
-}
-
-async fn connect_anchors(shared: &Shared, channel: &Channel) {
-    connect_to(shared, anchors_of(&*channel.config, &shared.org, shared.visible_outside)).await;
-}
-
-async fn connect_to(shared: &Shared, endpoints: Vec<Endpoint>) {
-    for endpoint in endpoints {
-        shared.tell(Input::Connect(endpoint)).await;
-    }
-}
+/// How soon a certificate that ran out is noticed.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Gauges follow the machine at this distance.
 const GAUGE_EVERY: std::time::Duration = std::time::Duration::from_millis(250);

@@ -49,6 +49,13 @@ pub trait TermStore: Send + Sync {
     fn set_term(&self, term: u64) -> Result<(), String>;
 }
 
+/// Makes the source of blocks of a channel that is joined without one.
+// fabric: gossip/service/gossip_service.go InitGossipServiceCustomDeliveryFactory
+pub trait DeliveryFactory: Send + Sync {
+    /// Where the channel's leader takes blocks from; nothing if there is no source for it.
+    fn source(&self, config: &dyn JoinChannelMessage) -> Option<Arc<dyn BlockSource>>;
+}
+
 /// A channel to be joined.
 #[derive(Clone)]
 pub struct Channel {
@@ -58,7 +65,8 @@ pub struct Channel {
     pub genesis: BlockHash,
     /// Where blocks are kept; it holds the genesis block at least.
     pub ledger: Arc<dyn Ledger>,
-    /// Where a leader takes blocks from; without it we never lead to any effect.
+    /// Where a leader takes blocks from. Without it the service's [`DeliveryFactory`] is asked; without
+    /// that too we never lead to any effect.
     pub source: Option<Arc<dyn BlockSource>>,
     /// Where the term of leadership is kept.
     pub terms: Arc<dyn TermStore>,

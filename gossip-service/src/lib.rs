@@ -17,9 +17,13 @@
 //! - A config block is in force before any later block is verified.
 //! - When [`Service::stop`] returns no task is left.
 
+mod anchors;
+mod configure;
 mod delivery;
 mod driver;
 mod effects;
+mod eventer;
+mod hosting;
 mod joining;
 mod metrics;
 pub mod node;
@@ -30,9 +34,10 @@ pub mod store;
 mod verify;
 
 pub use driver::Status;
-pub use joining::{Channel, ConfigHost, EpochStore, TermStore};
+pub use eventer::ConfigEventer;
+pub use joining::{Channel, ConfigHost, DeliveryFactory, EpochStore, TermStore};
 pub use peer::{
     Action, ChannelStatus, Input, JoinRequest, Peer, PeerConfig, PeerSelf, ReadPurpose,
 };
-pub use service::{Parts, Service, StartError};
+pub use service::{Host, Parts, Service, ServiceBuilder, StartError};
 pub use verify::{Judged, Trust, judge};

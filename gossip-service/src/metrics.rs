@@ -5,7 +5,7 @@ use std::time::Duration;
 use gossip_api::ChannelId;
 use gossip_election::ElectionMetrics;
 use gossip_state::{StateMetrics, Stats};
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// The service's own metrics, and those of its machines.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ pub(crate) struct ServiceMetrics {
     total_peers_known: IntGaugeVec,
     dropped: IntCounterVec,
     blocks_refused: IntCounterVec,
+    unread: IntCounter,
 }
 
 impl ServiceMetrics {
@@ -38,7 +39,12 @@ impl ServiceMetrics {
                 Opts::new("gossip_blocks_refused", "Blocks not believed, by class of error"),
                 &["channel", "class"],
             )?,
+            unread: IntCounter::new(
+                "gossip_subscriptions_lost",
+                "Messages that subscribers of the host lost because they did not read",
+            )?,
         };
+        registry.register(Box::new(metrics.unread.clone()))?;
         registry.register(Box::new(metrics.total_peers_known.clone()))?;
         registry.register(Box::new(metrics.dropped.clone()))?;
         registry.register(Box::new(metrics.blocks_refused.clone()))?;
@@ -47,6 +53,10 @@ impl ServiceMetrics {
 
     pub(crate) fn dropped(&self, reason: &'static str) {
         self.dropped.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn unread(&self, lost: u64) {
+        self.unread.inc_by(lost);
     }
 
     pub(crate) fn refused(&self, channel: &ChannelId, class: &'static str) {

@@ -12,6 +12,7 @@
 
 mod blocks;
 mod channels;
+mod host;
 mod lead;
 mod lift;
 mod words;
@@ -21,8 +22,8 @@ use std::sync::Arc;
 
 use gossip_api::message::MessageHeader;
 use gossip_api::{
-    Admit, BlockCodec, ChannelId, Checked, Envelope, Height, Machine, Message, NetworkMember, Now,
-    PkiId, SeqNum, Wakeup, earliest,
+    Admit, BlockCodec, ChannelId, Checked, ConfigError, Envelope, Height, Machine, Message,
+    NetworkMember, Now, PkiId, SeqNum, Wakeup, earliest,
 };
 use gossip_comm::{Command, RequestId};
 use gossip_discovery::{Discovery, DiscoveryConfig};
@@ -49,6 +50,22 @@ pub struct PeerConfig {
     pub serve: Checked<ServeConfig>,
     /// Leadership.
     pub election: Checked<ElectionConfig>,
+}
+
+impl PeerConfig {
+    /// The defaults of every machine; the peers of an organisation elect who leads.
+    ///
+    /// # Errors
+    /// Never, as long as the defaults do not contradict themselves.
+    pub fn new() -> Result<Self, ConfigError> {
+        Ok(Self {
+            discovery: DiscoveryConfig::default().checked()?,
+            node: NodeConfig::default().checked()?,
+            state: StateConfig::default().checked()?,
+            serve: ServeConfig::default().checked()?,
+            election: ElectionConfig::dynamic().checked()?,
+        })
+    }
 }
 
 /// The machine.
@@ -81,6 +98,9 @@ impl Machine for Peer {
             Input::Connect(endpoint) => {
                 self.tell_discovery(now, gossip_discovery::Input::Connect { endpoint })
             }
+            Input::Unname(endpoint) => {
+                self.tell_discovery(now, gossip_discovery::Input::Unname { endpoint })
+            }
             Input::Connected(connected) => self.on_connected(now, connected),
             Input::Disconnected(peer) => self.on_disconnected(now, peer),
             Input::DialFailed(endpoint) => {
@@ -99,6 +119,7 @@ impl Machine for Peer {
             Input::MemberChecked { from, member } => self.on_member_checked(now, from, member),
             Input::EpochRaised(epoch) => self.on_epoch_raised(now, epoch),
             Input::Join(request) => self.on_join(now, request),
+            Input::Leave(channel) => self.on_leave(now, &channel),
             Input::Reconfigured(view) => self.tell_node(now, node::Input::Join(view)),
             Input::Rechecked { channel, sequence, held } => {
                 self.tell_node(now, node::Input::Rechecked { channel, sequence, held })
@@ -106,6 +127,10 @@ impl Machine for Peer {
             Input::Expelled(peer) => {
                 self.tell_discovery(now, gossip_discovery::Input::Expelled { peer })
             }
+            Input::FromHost { channel, block } => {
+                self.offer(now, &channel, block, gossip_state::BlockOrigin::Local)
+            }
+            Input::LedgerMoved { channel, height } => self.on_ledger_moved(now, &channel, height),
             Input::FromSource { channel, block } => self.on_source_block(now, &channel, block),
             Input::SourceFailed(channel) => {
                 self.tell_election(now, &channel, gossip_election::Input::Yield)
@@ -195,12 +220,12 @@ impl Peer {
             | Kind::Digest
             | Kind::Request
             | Kind::StateRequest => self.node.admit(from, header),
+            Kind::PrivateData | Kind::PrivateDataRequest | Kind::PrivateDataResponse => {
+                self.admit_private(from, header)
+            }
+            Kind::Acknowledgement => Admit::Accept,
             Kind::StateInfoSnapshot
             | Kind::PeerIdentities
-            | Kind::Acknowledgement
-            | Kind::PrivateData
-            | Kind::PrivateDataRequest
-            | Kind::PrivateDataResponse
             | Kind::Header
             | Kind::HeaderNote
             | Kind::BlockNote
@@ -237,6 +262,11 @@ impl Peer {
     /// Alive members that announced themselves in a channel.
     pub fn peers_of_channel(&self, channel: &ChannelId) -> Vec<ChannelPeer> {
         self.node.peers_of_channel(channel)
+    }
+
+    /// Who is connected.
+    pub fn connected(&self) -> impl Iterator<Item = &PkiId> {
+        self.connected.iter()
     }
 
     /// How many peers are connected.

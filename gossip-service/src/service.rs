@@ -1,21 +1,28 @@
 //! The service: a peer, its transport and its world, put together and taken apart.
 
+mod builder;
+mod gossip;
+
 use std::sync::Arc;
 
 use gossip_api::{
-    BlockCodec, ConfigError, CryptoError, Endpoint, GossipError, IdentityMap, MessageCryptoService,
-    NetworkId, SecurityAdvisor,
+    BlockCodec, ChannelId, ConfigError, CryptoError, Endpoint, GossipError, IdentityMap,
+    MessageCryptoService, NetworkId, SecurityAdvisor,
 };
-use gossip_comm::{Clock, Comm};
+use gossip_comm::{Clock, Comm, CommError};
 use prometheus::Registry;
 use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng as _;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::anchors::Tracker;
 use crate::driver::{self, Note, Status};
 use crate::effects::{Effects, Shared};
-use crate::joining::{Channel, EpochStore};
+use crate::eventer::ConfigEventer;
+use crate::hosting::Hosting;
+use crate::joining::{Channel, DeliveryFactory, EpochStore};
 use crate::metrics::ServiceMetrics;
 use crate::peer::{Input, Peer, PeerConfig, PeerSelf};
 
@@ -29,6 +36,12 @@ pub enum StartError {
     /// Our own identity is not acceptable.
     #[error("our own identity is not acceptable: {0}")]
     OwnIdentity(#[from] CryptoError),
+    /// The transport cannot be had: an address in use, TLS material that does not fit.
+    #[error(transparent)]
+    Comm(#[from] CommError),
+    /// Our epoch cannot be stored, or the system gives no randomness.
+    #[error("the system refuses: {0}")]
+    System(#[from] std::io::Error),
     /// The metrics registry holds one of our names already.
     #[error("metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -63,6 +76,8 @@ pub struct Parts {
     pub registry: Registry,
     /// All randomness of the machines comes from here.
     pub rng: ChaCha8Rng,
+    /// Makes the sources of channels that are joined without one.
+    pub delivery: Option<Arc<dyn DeliveryFactory>>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -71,7 +86,11 @@ impl std::fmt::Debug for Parts {
     }
 }
 
+pub use builder::{Host, ServiceBuilder};
+
 /// A running peer. Cheap to clone; dropping every clone does not stop it, [`stop`](Self::stop) does.
+///
+/// There is no process-wide instance: a process may run as many as it has addresses for.
 // fabric: gossip/service/gossip_service.go GossipService
 #[derive(Clone)]
 pub struct Service {
@@ -79,6 +98,8 @@ pub struct Service {
     tasks: TaskTracker,
     shutdown: CancellationToken,
     comm: Arc<dyn Comm>,
+    shared: Arc<Shared>,
+    me: Arc<PeerSelf>,
 }
 
 impl std::fmt::Debug for Service {
@@ -98,23 +119,22 @@ impl Service {
         let (notes, inbox) = mpsc::channel(NOTES_MAX);
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
-        let peer = Peer::new(
-            parts.me.clone(),
-            parts.config,
-            Arc::clone(&parts.codec),
-            parts.rng,
-            clock.now(),
-        );
+        let mut rng = parts.rng;
+        let hosting = Hosting::new(ChaCha8Rng::from_rng(&mut rng));
+        let peer =
+            Peer::new(parts.me.clone(), parts.config, Arc::clone(&parts.codec), rng, clock.now());
+        let visible_outside = parts.me.external_endpoint.is_some();
         let shared = Arc::new(Shared {
             own: parts.me.pki_id,
             org: parts.me.org.clone(),
-            visible_outside: parts.me.external_endpoint.is_some(),
             network: parts.network,
             mcs: parts.mcs,
             advisor: parts.advisor,
             codec: parts.codec,
             identities: parts.identities,
             epochs: parts.epochs,
+            factory: parts.delivery,
+            tracker: Tracker::new(parts.me.org.clone(), visible_outside, &parts.bootstrap),
             notes: notes.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
@@ -123,18 +143,36 @@ impl Service {
             clock,
             metrics: ServiceMetrics::new(&parts.registry)?,
         });
-        let effects = Effects::new(shared, Arc::clone(&parts.comm));
+        let effects = Effects::new(Arc::clone(&shared), Arc::clone(&parts.comm), hosting);
         let comm = Arc::clone(&parts.comm);
         tasks.spawn(driver::run(peer, effects, comm, inbox, clock, shutdown.clone()));
-        let service = Self { notes, tasks, shutdown, comm: parts.comm };
+        let me = Arc::new(parts.me);
+        let service = Self { notes, tasks, shutdown, comm: parts.comm, shared, me };
         service.bootstrap(parts.bootstrap);
         Ok(service)
+    }
+
+    /// Who this peer is.
+    pub fn me(&self) -> &PeerSelf {
+        &self.me
+    }
+
+    /// Whether a joined channel names this address as an anchor peer.
+    // fabric: gossip/service/gossip_service.go IsAnchorPeer
+    pub fn is_anchor_peer(&self, endpoint: &Endpoint) -> bool {
+        self.shared.tracker.is_anchor(endpoint)
+    }
+
+    /// Hands on those configurations of a channel that change its members or anchor peers.
+    // fabric: gossip/service/gossip_service.go NewConfigEventer
+    pub fn config_eventer(&self, channel: ChannelId) -> ConfigEventer<Self> {
+        ConfigEventer::new(self.clone(), channel)
     }
 
     /// Joins a channel. Its ledger must hold the genesis block at least.
     ///
     /// # Errors
-    /// If the ledger cannot be read, or the service has stopped.
+    /// If our organisation is no member of it, the ledger cannot be read, or the service has stopped.
     // fabric: gossip/service/gossip_service.go InitializeChannel
     pub async fn join(&self, channel: Channel) -> Result<(), GossipError> {
         let (answer, outcome) = oneshot::channel();

@@ -116,6 +116,14 @@ impl StateTransfer {
             && (is_next || fits)
     }
 
+    /// Whether a block of this number and length, handed in by the host, would be taken without making
+    /// another one go.
+    // fabric: gossip/state/state.go addPayload
+    pub fn room_for(&self, number: SeqNum, len: usize) -> bool {
+        let is_next = number == self.height().next_block();
+        self.wants(number) && (is_next || self.payloads.fits(len, self.catchup.reserved()))
+    }
+
     /// Numbers for metrics and status.
     pub fn stats(&self) -> Stats {
         Stats {

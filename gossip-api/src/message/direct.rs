@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::{Blob, TooLong};
 use crate::id::{ChannelId, ErrorText, Nonce};
+use crate::message::Message;
 
 /// Says how a message that carried a nonce was received.
 // fabric: gossip/message.proto Acknowledgement
@@ -79,6 +80,22 @@ pub struct PrivateDataResponse {
     pub channel: ChannelId,
     /// The data, opaque.
     pub payload: Bytes,
+}
+
+impl Message {
+    /// Under which nonce its receiver acknowledges it; nothing for kinds that nobody acknowledges.
+    pub const fn ack_nonce(&self) -> Option<Nonce> {
+        if let Self::PrivateData(data) = self { Some(data.nonce) } else { None }
+    }
+
+    /// The same message, to be acknowledged under `nonce`; nothing for kinds that nobody acknowledges.
+    pub fn with_ack_nonce(self, nonce: Nonce) -> Option<Self> {
+        if let Self::PrivateData(data) = self {
+            Some(Self::PrivateData(PrivateData { nonce, ..data }))
+        } else {
+            None
+        }
+    }
 }
 
 // Private data stays out of logs.

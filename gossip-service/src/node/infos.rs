@@ -118,8 +118,8 @@ impl Node {
             .into_iter()
             .filter_map(|peer| self.send(&name, peer, Outgoing::Signed(message.clone())))
             .collect();
-        if left {
-            self.channels.remove(&name);
+        if left && let Some(channel) = self.channels.remove(&name) {
+            self.left.insert(name, channel.announcement_count());
         }
         actions
     }

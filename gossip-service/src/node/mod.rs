@@ -46,6 +46,9 @@ pub struct Node {
     rng: ChaCha8Rng,
     members: BTreeMap<PkiId, NetworkMember>,
     channels: BTreeMap<ChannelId, Channel>,
+    /// Channels that we left in this life, and how often we had announced ourselves there: who comes back
+    /// goes on counting, or nobody believes it.
+    left: BTreeMap<ChannelId, u64>,
 }
 
 impl Machine for Node {
@@ -80,7 +83,14 @@ impl Machine for Node {
 impl Node {
     /// A node without channels.
     pub fn new(me: Me, config: Checked<NodeConfig>, rng: ChaCha8Rng) -> Self {
-        Self { me, config, rng, members: BTreeMap::new(), channels: BTreeMap::new() }
+        Self {
+            me,
+            config,
+            rng,
+            members: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            left: BTreeMap::new(),
+        }
     }
 
     /// Whether a message is worth verifying. Asked before any cryptography.
@@ -119,6 +129,11 @@ impl Node {
         self.channels.keys()
     }
 
+    /// What is believed of who is in a channel, ourselves included: state infos, each signed by its author.
+    pub fn announcements(&self, channel: &ChannelId) -> impl Iterator<Item = &Verified<Message>> {
+        self.channels.get(channel).into_iter().flat_map(Channel::announcements)
+    }
+
     /// Whether `peer` may be served blocks of `channel`: it is alive, of a member organisation, and has
     /// announced itself under an identity that the channel accepts.
     // fabric: gossip/gossip/channel/channel.go EligibleForChannel
@@ -153,6 +168,9 @@ impl Node {
             return self.reconfigure(&name, view);
         }
         let mut channel = Channel::new(now, self.me.pki_id, view, self.config.clone());
+        if let Some(announcements) = self.left.remove(&name) {
+            channel.resume_announcing(announcements);
+        }
         let own = channel.announcement(&self.me);
         self.channels.insert(name, channel);
         vec![Action::Sign(Message::StateInfo(own))]

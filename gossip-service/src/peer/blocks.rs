@@ -177,6 +177,7 @@ impl Peer {
             }
             Child::Accepted { block, origin } => {
                 let mut actions = self.tell_proof(now, name, &block);
+                actions.push(self.deliver_block(name, &block, origin));
                 let via = via_of(origin);
                 actions.extend(self.tell_node(now, node::Input::Accepted { channel, block, via }));
                 actions

@@ -60,6 +60,15 @@ impl PeerChannel {
         self.state.room()
     }
 
+    pub(crate) fn room_for(&self, number: SeqNum, len: usize) -> bool {
+        self.state.room_for(number, len)
+    }
+
+    /// Whether the block is in the ledger, or waits for it and was found valid.
+    pub(crate) fn has(&self, number: SeqNum) -> bool {
+        number < self.height().next_block() || self.state.holds(number).is_some()
+    }
+
     pub(crate) fn next_missing(&self) -> SeqNum {
         self.state.next_missing()
     }

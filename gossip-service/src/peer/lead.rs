@@ -60,8 +60,12 @@ impl Peer {
             LeadershipKind::Declare => ClaimKind::Declare,
             LeadershipKind::Resign => ClaimKind::Resign,
         };
+        let told = Action::Deliver { from, message: Message::Leadership(claim.clone()) };
         let claim = Claim { kind, term: claim.term, height: claim.height };
-        self.tell_election(now, &channel, gossip_election::Input::Heard { from, claim })
+        let heard = gossip_election::Input::Heard { from, claim };
+        let mut actions = self.tell_election(now, &channel, heard);
+        actions.push(told);
+        actions
     }
 
     /// The election hears who could lead.

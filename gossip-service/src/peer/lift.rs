@@ -53,22 +53,24 @@ impl Peer {
             | Kind::ProofOfLife => {
                 self.tell_discovery(now, gossip_discovery::Input::Received { from, message })
             }
-            Kind::StateInfo
-            | Kind::StateInfoPullRequest
+            Kind::StateInfo => self.on_state_info(now, from, message),
+            Kind::StateInfoPullRequest
             | Kind::Data
             | Kind::Hello
             | Kind::Digest
             | Kind::Request
             | Kind::Update => self.tell_node(now, node::Input::Received { from, message }),
             Kind::Leadership => self.on_claim(now, from, message),
+            Kind::Acknowledgement
+            | Kind::PrivateData
+            | Kind::PrivateDataRequest
+            | Kind::PrivateDataResponse => {
+                vec![Action::Deliver { from, message: message.into_parts().0 }]
+            }
             Kind::StateRequest
             | Kind::StateResponse
             | Kind::StateInfoSnapshot
             | Kind::PeerIdentities
-            | Kind::Acknowledgement
-            | Kind::PrivateData
-            | Kind::PrivateDataRequest
-            | Kind::PrivateDataResponse
             | Kind::Header
             | Kind::HeaderNote
             | Kind::BlockNote
@@ -84,7 +86,7 @@ impl Peer {
             return self.tell_discovery(now, gossip_discovery::Input::Proved(message));
         }
         if kind != Kind::Record {
-            return self.tell_node(now, node::Input::Signed(message));
+            return self.on_signed_for_node(now, message);
         }
         match message.narrow(Message::into_record) {
             Some(record) => self.tell_discovery(now, gossip_discovery::Input::Signed(record)),
@@ -219,6 +221,10 @@ impl Peer {
 
     pub(super) fn tell_node(&mut self, now: Now, input: node::Input) -> Vec<Action> {
         let actions = self.node.handle(now, input);
+        self.lift_node_all(now, actions)
+    }
+
+    pub(super) fn lift_node_all(&mut self, now: Now, actions: Vec<node::Action>) -> Vec<Action> {
         actions.into_iter().flat_map(|action| self.lift_node(now, action)).collect()
     }
 

@@ -17,6 +17,8 @@ use crate::node::ChannelView;
 pub enum Input {
     /// Keep trying to reach this address: a bootstrap or anchor peer.
     Connect(Endpoint),
+    /// No longer keep trying: the address is nobody's anchor any more.
+    Unname(Endpoint),
     /// A peer proved its identity.
     Connected(Connected),
     /// A peer's last connection is gone.
@@ -70,6 +72,8 @@ pub enum Input {
     EpochRaised(Epoch),
     /// Join a channel.
     Join(JoinRequest),
+    /// Leave a channel: its members are told, then nothing of it is left. Answered by [`Action::Left`].
+    Leave(ChannelId),
     /// The channel's configuration changed, as of a block that is committed.
     Reconfigured(ChannelView),
     /// Answer to [`Action::Recheck`]: those that still hold.
@@ -83,7 +87,21 @@ pub enum Input {
     },
     /// An identity is no longer valid: nothing more to or from it.
     Expelled(PkiId),
-    /// A block from our own source, or from the host.
+    /// A block that the host hands in.
+    FromHost {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        block: Block,
+    },
+    /// The host moved the ledger itself.
+    LedgerMoved {
+        /// The channel.
+        channel: ChannelId,
+        /// Its height now.
+        height: Height,
+    },
+    /// A block from our own source.
     FromSource {
         /// The channel.
         channel: ChannelId,
@@ -242,6 +260,15 @@ pub enum Action {
         /// What they signed.
         conflict: Box<gossip_state::Conflict>,
     },
+    /// A message for the host: verified and acted upon, or of a kind that is the host's alone.
+    Deliver {
+        /// Who sent it, or we ourselves.
+        from: PkiId,
+        /// The message.
+        message: Message,
+    },
+    /// The channel's members have been told that we left it, and its state is gone.
+    Left(ChannelId),
     /// Leadership changed here.
     Leader {
         /// The channel.

@@ -132,6 +132,8 @@ impl Host for World {
             | Action::ProbeSource { .. }
             | Action::StartDelivery { .. }
             | Action::StopDelivery(_)
+            | Action::Deliver { .. }
+            | Action::Left(_)
             | Action::Drop { .. }
             | Action::Conflict { .. } => Vec::new(),
         }

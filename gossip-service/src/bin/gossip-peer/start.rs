@@ -189,6 +189,7 @@ async fn serve(
         clock,
         registry: registry.clone(),
         rng: random_generator()?,
+        delivery: None,
     })
     .map_err(|error| Failure::Run(error.to_string()))?;
     for channel in joined {

@@ -179,6 +179,16 @@ impl Channel {
         }
     }
 
+    /// How often we have announced ourselves in this life.
+    pub(crate) fn announcement_count(&self) -> u64 {
+        self.announcements
+    }
+
+    /// Goes on counting after an earlier stay in the channel.
+    pub(crate) fn resume_announcing(&mut self, announcements: u64) {
+        self.announcements = announcements;
+    }
+
     /// Our last state info in this channel.
     // fabric: gossip/gossip/channel/channel.go LeaveChannel
     pub(crate) fn farewell(&mut self, me: &Me) -> StateInfo {
