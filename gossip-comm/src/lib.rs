@@ -24,6 +24,8 @@ mod config;
 #[cfg(feature = "quic")]
 mod drive;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]
+mod duplicate;
+#[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod error;
 pub mod hello;
 mod host;

@@ -3,10 +3,13 @@
 //! No tickets, no early data, one ALPN. A certificate must chain to one of the roots; its names mean
 //! nothing here, because who a peer is, its hello proves.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use aws_lc_rs::{hkdf, hmac};
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use gossip_api::NetworkId;
+use gossip_api::message::{Hello, HelloBinding, Role};
+use quinn_proto::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
@@ -21,10 +24,11 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyUsage, anchor_from_tru
 
 use crate::config::{CommConfig, SecretBytes, TlsMaterial};
 use crate::error::CommError;
+use crate::hello::HelloError;
 use crate::transport::transport;
 
 /// The one protocol spoken.
-pub(crate) const ALPN: &[u8] = b"fabric-gossip/1";
+const ALPN: &[u8] = b"fabric-gossip/1";
 
 /// Everything that follows from one set of TLS material.
 ///
@@ -100,8 +104,36 @@ fn client_crypto(
     QuicClientConfig::try_from(client).map_err(|error| tls_text(&error))
 }
 
+/// A session as `role` speaks of it in its hello.
+///
+/// # Errors
+/// If it was done with another protocol, or without the other side's certificate.
+pub(crate) fn bind(
+    role: Role,
+    network: &NetworkId,
+    own_leaf: [u8; 32],
+    data: Option<Box<dyn Any>>,
+    identity: Option<Box<dyn Any>>,
+    export: impl FnOnce(&mut [u8; 32], &[u8], &[u8]) -> bool,
+) -> Result<HelloBinding, HelloError> {
+    let protocol =
+        data.and_then(|data| data.downcast::<HandshakeData>().ok()).and_then(|data| data.protocol);
+    if protocol.as_deref() != Some(ALPN) {
+        return Err(HelloError::Lost("another application protocol".into()));
+    }
+    let chain = identity
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+        .ok_or(HelloError::NoCertificate)?;
+    let peer_leaf = leaf_hash(chain.first().ok_or(HelloError::NoCertificate)?);
+    let mut exporter = [0; 32];
+    if !export(&mut exporter, Hello::EXPORTER_LABEL, network.as_str().as_bytes()) {
+        return Err(HelloError::Lost("no exporter".into()));
+    }
+    Ok(HelloBinding { role, exporter, own_leaf, peer_leaf })
+}
+
 /// What a peer's TLS certificate is known by in hellos.
-pub(crate) fn leaf_hash(certificate: &CertificateDer<'_>) -> [u8; 32] {
+fn leaf_hash(certificate: &CertificateDer<'_>) -> [u8; 32] {
     Sha256::digest(certificate.as_ref()).into()
 }
 
@@ -319,3 +351,5 @@ fn tls_text(error: &dyn std::fmt::Display) -> CommError {
 const INTERMEDIATES_MAX: usize = 4;
 /// Bytes kept of a newcomer whose first packet has not been looked at.
 const INCOMING_BUFFER: u64 = 64 << 10;
+/// Sent in clear and looked at by nobody: one for all, so that it tells nothing.
+pub(crate) const SERVER_NAME: &str = "gossip";

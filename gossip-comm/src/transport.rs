@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
+use gossip_api::message::CloseReason;
+use quinn_proto::{ConnectionError, IdleTimeout, TransportConfig, VarInt};
 
+use crate::comm::DisconnectCause;
 use crate::config::CommConfig;
 
 /// Flow control of a connection that has not said hello: room for that and nothing else.
@@ -42,6 +44,30 @@ impl Widths {
             uni: (streams.blocks + 1).into(),
             bidi: streams.requests.into(),
         }
+    }
+}
+
+/// Why a connection is gone; `closed_for` is what we closed it for, if we did.
+pub(crate) fn cause(
+    error: Option<&ConnectionError>,
+    closed_for: Option<CloseReason>,
+) -> DisconnectCause {
+    match error {
+        Some(ConnectionError::ApplicationClosed(close)) => {
+            DisconnectCause::Remote(CloseReason::from_code(close.error_code.into_inner()))
+        }
+        Some(ConnectionError::LocallyClosed) => {
+            DisconnectCause::Local(closed_for.unwrap_or(CloseReason::Done))
+        }
+        Some(ConnectionError::TimedOut) => DisconnectCause::Silent,
+        Some(
+            ConnectionError::VersionMismatch
+            | ConnectionError::TransportError(_)
+            | ConnectionError::ConnectionClosed(_)
+            | ConnectionError::Reset
+            | ConnectionError::CidsExhausted,
+        )
+        | None => DisconnectCause::Broken,
     }
 }
 

@@ -12,7 +12,7 @@ use super::table::{Dial, Peer};
 use super::{Shared, Table};
 use crate::comm::{Event, ResponseOutcome};
 use crate::hello::{Greeting, HelloError};
-use crate::tls::random;
+use crate::tls::{SERVER_NAME, random};
 
 /// Has `endpoint` dialled unless it is being dialled already.
 ///
@@ -161,8 +161,6 @@ fn abandon(shared: &Shared, table: &mut Table, peers: Vec<Peer>) {
     }
 }
 
-/// Sent in clear and looked at by nobody: one for all, so that it tells nothing.
-const SERVER_NAME: &str = "gossip";
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
 /// Different peers that may be expected at one endpoint.

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use gossip_api::message::{Hello, HelloBinding, Role};
-use quinn::crypto::rustls::HandshakeData;
+use gossip_api::message::{HelloBinding, Role};
 use quinn::{Connection, RecvStream, SendStream};
-use rustls::pki_types::CertificateDer;
 
 use super::Shared;
 use crate::hello::{Exchange, Greeting, HelloError};
-use crate::tls::{ALPN, leaf_hash, random};
+use crate::tls::{self, random};
 
 /// Exchanges hellos as the side that dialled.
 pub(super) async fn dial(
@@ -74,24 +72,10 @@ fn bind(
     role: Role,
     own_leaf: [u8; 32],
 ) -> Result<HelloBinding, HelloError> {
-    let protocol = connection
-        .handshake_data()
-        .and_then(|data| data.downcast::<HandshakeData>().ok())
-        .and_then(|data| data.protocol);
-    if protocol.as_deref() != Some(ALPN) {
-        return Err(HelloError::Lost("another application protocol".into()));
-    }
-    let chain = connection
-        .peer_identity()
-        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
-        .ok_or(HelloError::NoCertificate)?;
-    let peer_leaf = leaf_hash(chain.first().ok_or(HelloError::NoCertificate)?);
-    let mut exporter = [0; 32];
-    let context = shared.config.network.as_str().as_bytes();
-    connection
-        .export_keying_material(&mut exporter, Hello::EXPORTER_LABEL, context)
-        .map_err(|_| HelloError::Lost("no exporter".into()))?;
-    Ok(HelloBinding { role, exporter, own_leaf, peer_leaf })
+    let (data, identity) = (connection.handshake_data(), connection.peer_identity());
+    tls::bind(role, &shared.config.network, own_leaf, data, identity, |exporter, label, context| {
+        connection.export_keying_material(exporter, label, context).is_ok()
+    })
 }
 
 /// Reads one hello and the end of its stream.

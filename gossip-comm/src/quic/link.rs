@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use gossip_api::Mono;
 use gossip_api::message::CloseReason;
-use quinn::{Connection, ConnectionError};
+use quinn::Connection;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +31,7 @@ use super::quota::{Pressure, Quota};
 use super::{Shared, endpoint, exchange, reader, writer};
 use crate::comm::DisconnectCause;
 use crate::hello::Greeting;
+use crate::transport::cause;
 
 /// What a link does with the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,23 +147,7 @@ impl Link {
 
     /// Why the connection is gone, once it is.
     pub(super) fn cause(&self) -> DisconnectCause {
-        match self.connection.close_reason() {
-            Some(ConnectionError::ApplicationClosed(close)) => {
-                DisconnectCause::Remote(CloseReason::from_code(close.error_code.into_inner()))
-            }
-            Some(ConnectionError::LocallyClosed) => {
-                DisconnectCause::Local(self.closed_for.get().copied().unwrap_or(CloseReason::Done))
-            }
-            Some(ConnectionError::TimedOut) => DisconnectCause::Silent,
-            Some(
-                ConnectionError::VersionMismatch
-                | ConnectionError::TransportError(_)
-                | ConnectionError::ConnectionClosed(_)
-                | ConnectionError::Reset
-                | ConnectionError::CidsExhausted,
-            )
-            | None => DisconnectCause::Broken,
-        }
+        cause(self.connection.close_reason().as_ref(), self.closed_for.get().copied())
     }
 
     pub(super) fn mode(&self) -> Mode {

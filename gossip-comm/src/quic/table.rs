@@ -1,19 +1,6 @@
 //! Who is connected, who is being dialled, and which of two connections stays.
-//!
-//! # Which connection stays
-//!
-//! Both ends must choose alike without asking each other, and neither may know of both connections at
-//! the same time as the other. Of two connections between the same peers
-//!
-//! 1. the one whose two hellos state the greater epochs stays: a peer that was restarted has forgotten the other;
-//! 2. else, if the older is older than any dial can have been under way, the newer stays: whoever dialled
-//!    has lost the older, for nobody dials a peer it is connected to;
-//! 3. else the two were dialled at the same time: the one that the lower PKI-ID dialled stays;
-//! 4. if one side dialled both, that side keeps the older, and the other side follows it.
-//!
-//! The one that gives way is retired (see [`super::link`]), so nothing sent on it is lost.
+//! Which connection stays, [`crate::duplicate`] says.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +12,7 @@ use super::link::{Link, Mode};
 use super::outbox::Outbox;
 use crate::backoff::Backoff;
 use crate::comm::{InboundId, RequestId};
+use crate::duplicate::{Facts, Verdict, judge};
 
 /// Everything that changes as peers come and go. Held under one lock, never across a wait.
 #[derive(Debug, Default)]
@@ -59,17 +47,6 @@ pub(super) struct Peer {
 pub(super) struct Dial {
     /// Whom those who asked for it want to find; nothing if anybody will do.
     pub(super) wanted: Vec<Option<PkiId>>,
-}
-
-/// What becomes of two connections to the same peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The newer gives way.
-    KeepOld,
-    /// The older gives way.
-    KeepNew,
-    /// The other side decides; until then the newer is used and both are read.
-    Defer,
 }
 
 impl Table {
@@ -179,83 +156,13 @@ fn verdict(own: PkiId, old: &Link, fresh: &Link, window: Duration) -> Verdict {
     judge(own, fresh.greeting.peer, &facts(old), &facts(fresh), age > window)
 }
 
-/// What both ends know alike of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Facts {
-    epochs: u128,
-    by_us: bool,
-}
-
 fn facts(link: &Link) -> Facts {
     let greeting = &link.greeting;
     let epochs = u128::from(greeting.epoch.get()) + u128::from(greeting.own_epoch.get());
     Facts { epochs, by_us: link.by_us }
 }
 
-fn judge(own: PkiId, peer: PkiId, old: &Facts, fresh: &Facts, outdated: bool) -> Verdict {
-    match fresh.epochs.cmp(&old.epochs) {
-        Ordering::Greater => return Verdict::KeepNew,
-        Ordering::Less => return Verdict::KeepOld,
-        Ordering::Equal => {}
-    }
-    match (old.by_us, fresh.by_us) {
-        (true, true) => Verdict::KeepOld,
-        (false, false) => Verdict::Defer,
-        _ if outdated => Verdict::KeepNew,
-        (_, by_us) if by_us == (own < peer) => Verdict::KeepNew,
-        _ => Verdict::KeepOld,
-    }
-}
-
 /// Connections to one peer at once; more than two are a sign of trouble.
 const LINKS_MAX: usize = 4;
 /// Places where one peer was reached.
 const ENDPOINTS_MAX: usize = 4;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_ends_keep_the_same_connection() {
-        let low = PkiId::from_bytes([1; 32]);
-        let high = PkiId::from_bytes([2; 32]);
-        for epochs in [(7, 7), (7, 8), (8, 7)] {
-            // Whichever of the two connections each end sees first.
-            let kept = [true, false].map(|low_dialled_first| {
-                let (first, second) = if low_dialled_first { epochs } else { (epochs.1, epochs.0) };
-                [(low, high), (high, low)].map(|(own, peer)| {
-                    let old = Facts { epochs: first, by_us: (own == low) == low_dialled_first };
-                    let fresh = Facts { epochs: second, by_us: (own == low) != low_dialled_first };
-                    match judge(own, peer, &old, &fresh, false) {
-                        Verdict::KeepOld => low_dialled_first,
-                        Verdict::KeepNew => !low_dialled_first,
-                        Verdict::Defer => panic!("two diallers"),
-                    }
-                })
-            });
-            let expected = epochs.0 >= epochs.1;
-            assert_eq!(kept, [[expected; 2]; 2], "low's connection stays with epochs {epochs:?}");
-        }
-    }
-
-    #[test]
-    fn an_old_connection_gives_way_to_a_fresh_dial() {
-        let low = PkiId::from_bytes([1; 32]);
-        let high = PkiId::from_bytes([2; 32]);
-        let old = Facts { epochs: 1, by_us: true };
-        let fresh = Facts { epochs: 1, by_us: false };
-        assert_eq!(judge(low, high, &old, &fresh, true), Verdict::KeepNew);
-        assert_eq!(judge(low, high, &old, &fresh, false), Verdict::KeepOld);
-    }
-
-    #[test]
-    fn who_dialled_both_decides() {
-        let low = PkiId::from_bytes([1; 32]);
-        let high = PkiId::from_bytes([2; 32]);
-        let ours = Facts { epochs: 1, by_us: true };
-        let theirs = Facts { epochs: 1, by_us: false };
-        assert_eq!(judge(low, high, &ours, &ours, true), Verdict::KeepOld);
-        assert_eq!(judge(low, high, &theirs, &theirs, true), Verdict::Defer);
-    }
-}

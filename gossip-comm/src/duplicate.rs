@@ -1,0 +1,105 @@
+//! Which of two connections to one peer stays.
+//!
+//! Both ends must choose alike without asking each other, and neither may know of both connections at
+//! the same time as the other. Of two connections between the same peers
+//!
+//! 1. the one whose two hellos state the greater epochs stays: a peer that was restarted has forgotten the other;
+//! 2. else, if the older is older than any dial can have been under way, the newer stays: whoever dialled
+//!    has lost the older, for nobody dials a peer it is connected to;
+//! 3. else the two were dialled at the same time: the one that the lower PKI-ID dialled stays;
+//! 4. if one side dialled both, that side keeps the older, and the other side follows it.
+//!
+//! The one that gives way is retired: it sends nothing new, and ends when all that was sent on it, either
+//! way, has arrived. So nothing is lost.
+
+use std::cmp::Ordering;
+
+use gossip_api::PkiId;
+
+/// What both ends know alike of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) epochs: u128,
+    pub(crate) by_us: bool,
+}
+
+/// What becomes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The newer gives way.
+    KeepOld,
+    /// The older gives way.
+    KeepNew,
+    /// The other side decides; until then the newer is used and both are read.
+    Defer,
+}
+
+/// Decides, of an older connection and a newer; `outdated` if both cannot have been dialled at once.
+pub(crate) fn judge(
+    own: PkiId,
+    peer: PkiId,
+    old: &Facts,
+    fresh: &Facts,
+    outdated: bool,
+) -> Verdict {
+    match fresh.epochs.cmp(&old.epochs) {
+        Ordering::Greater => return Verdict::KeepNew,
+        Ordering::Less => return Verdict::KeepOld,
+        Ordering::Equal => {}
+    }
+    match (old.by_us, fresh.by_us) {
+        (true, true) => Verdict::KeepOld,
+        (false, false) => Verdict::Defer,
+        _ if outdated => Verdict::KeepNew,
+        (_, by_us) if by_us == (own < peer) => Verdict::KeepNew,
+        _ => Verdict::KeepOld,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_keep_the_same_connection() {
+        let low = PkiId::from_bytes([1; 32]);
+        let high = PkiId::from_bytes([2; 32]);
+        for epochs in [(7, 7), (7, 8), (8, 7)] {
+            // Whichever of the two connections each end sees first.
+            let kept = [true, false].map(|low_dialled_first| {
+                let (first, second) = if low_dialled_first { epochs } else { (epochs.1, epochs.0) };
+                [(low, high), (high, low)].map(|(own, peer)| {
+                    let old = Facts { epochs: first, by_us: (own == low) == low_dialled_first };
+                    let fresh = Facts { epochs: second, by_us: (own == low) != low_dialled_first };
+                    match judge(own, peer, &old, &fresh, false) {
+                        Verdict::KeepOld => low_dialled_first,
+                        Verdict::KeepNew => !low_dialled_first,
+                        Verdict::Defer => panic!("two diallers"),
+                    }
+                })
+            });
+            let expected = epochs.0 >= epochs.1;
+            assert_eq!(kept, [[expected; 2]; 2], "low's connection stays with epochs {epochs:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_connection_gives_way_to_a_fresh_dial() {
+        let low = PkiId::from_bytes([1; 32]);
+        let high = PkiId::from_bytes([2; 32]);
+        let old = Facts { epochs: 1, by_us: true };
+        let fresh = Facts { epochs: 1, by_us: false };
+        assert_eq!(judge(low, high, &old, &fresh, true), Verdict::KeepNew);
+        assert_eq!(judge(low, high, &old, &fresh, false), Verdict::KeepOld);
+    }
+
+    #[test]
+    fn who_dialled_both_decides() {
+        let low = PkiId::from_bytes([1; 32]);
+        let high = PkiId::from_bytes([2; 32]);
+        let ours = Facts { epochs: 1, by_us: true };
+        let theirs = Facts { epochs: 1, by_us: false };
+        assert_eq!(judge(low, high, &ours, &ours, true), Verdict::KeepOld);
+        assert_eq!(judge(low, high, &theirs, &theirs, true), Verdict::Defer);
+    }
+}
