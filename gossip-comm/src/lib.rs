@@ -35,6 +35,8 @@ mod metrics;
 pub mod quic;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "sim-quic")]
+pub mod sim_quic;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod tls;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]

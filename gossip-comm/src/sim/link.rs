@@ -98,7 +98,7 @@ impl Link {
         Self { bandwidth: bits_per_second.into(), ..self }
     }
 
-    pub(super) fn wire(&self) -> Wire {
+    pub(crate) fn wire(&self) -> Wire {
         let least = nanos(*self.latency.start());
         Wire {
             latency_min: least,
@@ -116,43 +116,43 @@ impl Link {
 
 /// A [`Link`] in the units that messages are timed with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wire {
-    pub(super) latency_min: u64,
-    pub(super) latency_spread: u64,
-    pub(super) jitter: u64,
-    pub(super) loss: Odds,
-    pub(super) drop: Odds,
-    pub(super) duplicate: Odds,
-    pub(super) reorder: Odds,
-    pub(super) corrupt: Odds,
-    pub(super) bandwidth: Option<Rate>,
+pub(crate) struct Wire {
+    pub(crate) latency_min: u64,
+    pub(crate) latency_spread: u64,
+    pub(crate) jitter: u64,
+    pub(crate) loss: Odds,
+    pub(crate) drop: Odds,
+    pub(crate) duplicate: Odds,
+    pub(crate) reorder: Odds,
+    pub(crate) corrupt: Odds,
+    pub(crate) bandwidth: Option<Rate>,
 }
 
 /// Whole nanoseconds; saturates.
-pub(super) fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How fast a bottleneck is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     bits_per_second: u64,
     /// How long a full window takes: what leaves within it is with QUIC, not in the outbox.
-    pub(super) window_time: u64,
+    pub(crate) window_time: u64,
 }
 
 impl Rate {
-    pub(super) fn of(bits_per_second: u64) -> Self {
+    pub(crate) fn of(bits_per_second: u64) -> Self {
         let unlimited = Self { bits_per_second: bits_per_second.max(1), window_time: 0 };
         Self { window_time: unlimited.time(WINDOW), ..unlimited }
     }
 
     /// How long `len` bytes take.
-    pub(super) fn time(self, len: usize) -> u64 {
+    pub(crate) fn time(self, len: usize) -> u64 {
         let bits = 8_000_000_000 * len as u128;
         u64::try_from(bits / u128::from(self.bits_per_second)).unwrap_or(u64::MAX)
     }
 }
 
 /// Bytes that QUIC takes over before they have left: half of a connection's send window.
-pub(super) const WINDOW: usize = 4 << 20;
+pub(crate) const WINDOW: usize = 4 << 20;

@@ -27,10 +27,10 @@ pub mod crypto;
 mod disk;
 mod faults;
 mod history;
-mod link;
-mod net;
-mod queue;
-mod rng;
+pub(crate) mod link;
+pub(crate) mod net;
+pub(crate) mod queue;
+pub(crate) mod rng;
 
 pub use check::check;
 pub use cluster::Cluster;

@@ -9,7 +9,7 @@ use gossip_api::Mono;
 ///
 /// The heap holds small keys only; tasks stay where they are until they are due.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     heap: BinaryHeap<Reverse<(Mono, u64, usize)>>,
     slots: Vec<Option<T>>,
     free: Vec<usize>,
@@ -17,11 +17,11 @@ pub(super) struct Queue<T> {
 }
 
 impl<T> Queue<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), pushed: 0 }
     }
 
-    pub(super) fn push(&mut self, at: Mono, task: T) {
+    pub(crate) fn push(&mut self, at: Mono, task: T) {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -37,7 +37,7 @@ impl<T> Queue<T> {
     }
 
     /// The next task, if it is due by `limit`.
-    pub(super) fn pop_until(&mut self, limit: Mono) -> Option<(Mono, T)> {
+    pub(crate) fn pop_until(&mut self, limit: Mono) -> Option<(Mono, T)> {
         let Reverse((at, _, _)) = self.heap.peek()?;
         if *at > limit {
             return None;
@@ -48,7 +48,7 @@ impl<T> Queue<T> {
         Some((at, task))
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
 }

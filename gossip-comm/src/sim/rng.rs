@@ -12,17 +12,17 @@ pub fn seeded(seed: u64, stream: u64) -> ChaCha8Rng {
 
 /// The network's draws.
 #[derive(Debug)]
-pub(super) struct Dice {
+pub(crate) struct Dice {
     rng: ChaCha8Rng,
 }
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { rng: seeded(seed, u64::MAX) }
     }
 
     /// Whether something of this probability happens. The certain and the impossible cost no draw.
-    pub(super) fn chance(&mut self, odds: Odds) -> bool {
+    pub(crate) fn chance(&mut self, odds: Odds) -> bool {
         match odds.0 {
             0 => false,
             ONE.. => true,
@@ -31,7 +31,7 @@ impl Dice {
     }
 
     /// A number in `0..=max`; the bias of at most `max / 2^64` does not matter here.
-    pub(super) fn up_to(&mut self, max: u64) -> u64 {
+    pub(crate) fn up_to(&mut self, max: u64) -> u64 {
         match max {
             0 => 0,
             u64::MAX => self.rng.next_u64(),
@@ -42,7 +42,7 @@ impl Dice {
 
 /// A probability in units of 2^-32, so that the same draw decides the same on every machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Odds(u64);
+pub(crate) struct Odds(u64);
 
 impl Odds {
     /// The nearest representable probability; what is out of 0 to 1 is cut to it.
@@ -52,18 +52,18 @@ impl Odds {
         clippy::cast_precision_loss,
         reason = "the value is between 0 and 2^32"
     )]
-    pub(super) fn of(probability: f64) -> Self {
+    pub(crate) fn of(probability: f64) -> Self {
         Self((probability.clamp(0.0, 1.0) * ONE as f64) as u64)
     }
 }
 
 /// Maps a uniform 64-bit number to `0..bound`.
-pub(super) fn scale(uniform: u64, bound: u64) -> u64 {
+pub(crate) fn scale(uniform: u64, bound: u64) -> u64 {
     u64::try_from((u128::from(uniform) * u128::from(bound)) >> 64).unwrap_or(u64::MAX)
 }
 
 /// Stirs 64 bits: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
-pub(super) const fn mix(mut value: u64) -> u64 {
+pub(crate) const fn mix(mut value: u64) -> u64 {
     value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

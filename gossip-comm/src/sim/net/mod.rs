@@ -398,13 +398,13 @@ impl End {
 }
 
 /// The calendar's time `now` if it was `start` at the beginning.
-pub(super) fn wall(start: i64, now: Mono) -> Wall {
+pub(crate) fn wall(start: i64, now: Mono) -> Wall {
     let passed = i64::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(i64::MAX);
     Wall::from_unix_seconds(start.saturating_add(passed))
 }
 
 /// 2026-01-01T00:00:00Z.
-pub(super) const WALL_START: i64 = 1_767_225_600;
+pub(crate) const WALL_START: i64 = 1_767_225_600;
 
 /// One seed in this many carries real bytes, encoded by the sender and decoded by the receiver.
 const REAL_DECODING_EVERY: u64 = 50;
