@@ -71,6 +71,8 @@ enum Simulation {
 enum Benchmark {
     /// What verification costs, beside the fastest libraries
     Crypto(lab::crypto::Args),
+    /// How fast an empty peer catches up, and what its parts would allow
+    Catchup(lab::catchup::Args),
 }
 
 fn main() -> ExitCode {
@@ -113,6 +115,7 @@ fn simulate(_: &Simulation) -> anyhow::Result<()> {
 fn measure(benchmark: &Benchmark) -> anyhow::Result<()> {
     match benchmark {
         Benchmark::Crypto(args) => lab::crypto::run(args),
+        Benchmark::Catchup(args) => lab::catchup::run(args),
     }
 }
 

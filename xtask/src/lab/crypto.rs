@@ -15,13 +15,13 @@ pub(crate) struct Args {
 }
 
 #[cfg(feature = "lab")]
-mod blocks;
+pub(in crate::lab) mod blocks;
 #[cfg(feature = "lab")]
 mod race;
 #[cfg(feature = "lab")]
 mod rows;
 #[cfg(feature = "lab")]
-mod signers;
+pub(in crate::lab) mod signers;
 
 #[cfg(feature = "lab")]
 pub(crate) use rows::run;

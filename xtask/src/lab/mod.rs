@@ -13,6 +13,7 @@
 //! { lab::again_in_release() }
 //! ```
 
+pub(crate) mod catchup;
 pub(crate) mod crypto;
 pub(crate) mod election;
 /// Peers that do nothing but membership; `gossip-discovery` tests itself with the same.

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use bytes::Bytes;
-use gossip_api::{Block, ChannelId, SeqNum};
+use gossip_api::{Block, BlockHash, ChannelId, SeqNum};
 use peer_mcs::data_hash;
 
 use super::signers::Signer;
 
 /// How a block's signatures name who made them.
 #[derive(Clone, Copy)]
-pub(super) enum Form {
+pub(in crate::lab) enum Form {
     /// By the whole identity: one orderer of a crash-tolerant ordering service.
     Creator,
     /// By the consenter's number: a quorum of a Byzantine-tolerant one.
@@ -17,22 +17,23 @@ pub(super) enum Form {
 }
 
 /// What one orderer signed of a block.
-pub(super) struct Attestation {
-    pub(super) signed: Vec<u8>,
-    pub(super) signature: Bytes,
+pub(in crate::lab) struct Attestation {
+    pub(in crate::lab) signed: Vec<u8>,
+    pub(in crate::lab) signature: Bytes,
 }
 
 /// A chain's blocks: each another number, all the same data.
-pub(super) struct Chain<'a> {
+pub(in crate::lab) struct Chain<'a> {
     template: Block,
     form: Form,
     orderers: &'a [Signer],
     next: u64,
+    is_linked: bool,
 }
 
 impl<'a> Chain<'a> {
     /// Blocks of `channel` with about `size` bytes of data in ten transactions, or in one if that is small.
-    pub(super) fn new(
+    pub(in crate::lab) fn new(
         channel: &ChannelId,
         size: usize,
         form: Form,
@@ -48,19 +49,30 @@ impl<'a> Chain<'a> {
             metadata: Bytes::new(),
         };
         template.data_hash = data_hash(&template).to_vec().into();
-        Self { template, form, orderers, next: 1 }
+        Self { template, form, orderers, next: 1, is_linked: false }
+    }
+
+    /// Each block continues the one before, and the first one a block with hash `genesis`.
+    pub(in crate::lab) fn linked(mut self, genesis: BlockHash) -> Self {
+        self.template.previous_hash = Bytes::copy_from_slice(genesis.as_bytes());
+        self.is_linked = true;
+        self
     }
 
     /// Bytes of a block's data.
-    pub(super) fn data_len(&self) -> usize {
+    pub(in crate::lab) fn data_len(&self) -> usize {
         self.template.data.len()
     }
 
     /// The next block, and what stands behind each of its signatures.
-    pub(super) fn seal(&mut self) -> Result<(Block, Vec<Attestation>)> {
+    pub(in crate::lab) fn seal(&mut self) -> Result<(Block, Vec<Attestation>)> {
         let mut block = self.template.clone();
         block.number = SeqNum::new(self.next);
         self.next += 1;
+        if self.is_linked {
+            let hash = block.header().hash();
+            self.template.previous_hash = Bytes::copy_from_slice(hash.as_bytes());
+        }
         let header = block.header().to_asn1();
         // OrdererBlockMetadata: the last config block is the genesis block.
         let value = message(1, &[]);

@@ -15,20 +15,20 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::shell;
 
 /// A node that signs: its throw-away key is public.
-pub(super) struct Signer {
+pub(in crate::lab) struct Signer {
     mcs: Mcs,
     /// In DER.
-    pub(super) certificate: CertificateDer<'static>,
+    pub(in crate::lab) certificate: CertificateDer<'static>,
 }
 
 impl Signer {
     /// The node whose MSP directory is at `dir` below the fixtures' `crypto`.
-    pub(super) fn node(dir: &str, msp: &str) -> Result<Self> {
+    pub(in crate::lab) fn node(dir: &str, msp: &str) -> Result<Self> {
         Self::with(dir, msp, |_| Ok(()))
     }
 
     /// peer0 of org1 under its organisation's Ed25519 certificate.
-    pub(super) fn ed25519() -> Result<Self> {
+    pub(in crate::lab) fn ed25519() -> Result<Self> {
         Self::with(PEER0_ORG1, "Org1MSP", |dir| {
             let extra = fixture("crypto-extra");
             fs::remove_dir_all(dir.join("signcerts"))?;
@@ -49,20 +49,20 @@ impl Signer {
         Ok(Self { mcs: Mcs::new(Arc::new(local), Arc::new(Channels::new())), certificate })
     }
 
-    pub(super) fn identity(&self) -> &PeerIdentity {
+    pub(in crate::lab) fn identity(&self) -> &PeerIdentity {
         self.mcs.local().identity()
     }
 
-    pub(super) fn local(&self) -> &Arc<LocalMsp> {
+    pub(in crate::lab) fn local(&self) -> &Arc<LocalMsp> {
         self.mcs.local()
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Bytes> {
+    pub(in crate::lab) fn sign(&self, message: &[u8]) -> Result<Bytes> {
         self.mcs.sign(message).map_err(|error| anyhow!("{error}"))
     }
 
     /// The last `N` bytes of the certificate's key: the point of an elliptic curve.
-    pub(super) fn public_key<const N: usize>(&self) -> Result<[u8; N]> {
+    pub(in crate::lab) fn public_key<const N: usize>(&self) -> Result<[u8; N]> {
         let certificate = webpki::EndEntityCert::try_from(&self.certificate)?;
         let key = certificate.subject_public_key_info();
         Ok(*key.last_chunk().context("key is too short")?)
@@ -70,7 +70,7 @@ impl Signer {
 }
 
 /// The channel of this name as its genesis block configures it.
-pub(super) fn joined(name: &str) -> Result<Arc<Channels>> {
+pub(in crate::lab) fn joined(name: &str) -> Result<Arc<Channels>> {
     let genesis = fs::read(fixture(name).join("genesis.block"))?;
     let channel = Channel::from_config_block(&FabricCodec.split(&genesis.into())?)?;
     let channels = Channels::new();
@@ -79,12 +79,12 @@ pub(super) fn joined(name: &str) -> Result<Arc<Channels>> {
 }
 
 /// A certificate in PEM.
-pub(super) fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
+pub(in crate::lab) fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
     CertificateDer::from_pem_file(path).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
 /// A path below the fixtures of a genuine Fabric network.
-pub(super) fn fixture(path: &str) -> PathBuf {
+pub(in crate::lab) fn fixture(path: &str) -> PathBuf {
     shell::root().join("peer-mcs/tests/fixtures").join(path)
 }
 
@@ -109,6 +109,6 @@ fn copy_file(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// MSP directory of the peer that judges.
-pub(super) const PEER0_ORG1: &str = "peerOrganizations/org1.test/peers/peer0.org1.test/msp";
+pub(in crate::lab) const PEER0_ORG1: &str = "peerOrganizations/org1.test/peers/peer0.org1.test/msp";
 /// MSP directory of a peer of another organisation.
-pub(super) const PEER0_ORG2: &str = "peerOrganizations/org2.test/peers/peer0.org2.test/msp";
+pub(in crate::lab) const PEER0_ORG2: &str = "peerOrganizations/org2.test/peers/peer0.org2.test/msp";
