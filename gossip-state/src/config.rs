@@ -39,8 +39,6 @@ pub struct StateConfig {
     pub window_blocks: u64,
     /// Bytes ahead of the height, buffered and asked for.
     pub budget_bytes: usize,
-    /// Bytes of committed blocks kept to serve pulls.
-    pub cache_bytes: usize,
     /// Blocks in one commit.
     pub commit_blocks: usize,
     /// Bytes in one commit; at least one block.
@@ -69,10 +67,9 @@ impl Default for StateConfig {
             requests_max: 6,
             requests_per_source: 2,
             hedge_after: Duration::from_millis(500),
-            window_blocks: 256,
+            window_blocks: 512,
             budget_bytes: 64 << 20,
-            cache_bytes: 4 << 20,
-            commit_blocks: 64,
+            commit_blocks: 128,
             commit_bytes: 16 << 20,
             commit_retry: Duration::from_secs(1),
             commit_retry_max: Duration::from_secs(30),

@@ -1,6 +1,5 @@
 //! The machine: what happens to a block between its arrival and the ledger.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gossip_api::{
@@ -37,9 +36,6 @@ pub struct StateTransfer {
     pub(crate) generation: u64,
     /// Next number that our own stream will bring, once it has brought one.
     pub(crate) source_next: Option<SeqNum>,
-    /// The last committed blocks, to serve pulls.
-    cache: BTreeMap<SeqNum, Block>,
-    cache_bytes: usize,
     pub(crate) largest_block: usize,
     pub(crate) stats: Stats,
     /// When the machine last did anything: deadlines up to here were looked at.
@@ -64,8 +60,6 @@ impl StateTransfer {
             tip: None,
             generation: 0,
             source_next: None,
-            cache: BTreeMap::new(),
-            cache_bytes: 0,
             largest_block: 0,
             stats: Stats::default(),
             last: Mono::ZERO,
@@ -97,10 +91,9 @@ impl StateTransfer {
         self.payloads.next_missing()
     }
 
-    /// A verified block of the window, or one of the last committed ones.
-    pub fn holds(&self, number: SeqNum) -> Option<&Block> {
-        let buffered = self.payloads.get(number).filter(|slot| slot.is_verified());
-        buffered.map(|slot| &slot.block).or_else(|| self.cache.get(&number))
+    /// Whether a block of this number waits for the ledger and was found valid.
+    pub fn holds(&self, number: SeqNum) -> bool {
+        self.payloads.get(number).is_some_and(Slot::is_verified)
     }
 
     /// Whether our own stream may be read one block further: back-pressure.
@@ -183,7 +176,6 @@ impl StateTransfer {
             self.stats.committed.count(&slot.origin);
             self.conflicts.committed(slot.block.number, slot.hash, slot.is_config);
             self.tip = (slot.block.number.height() == height).then_some(slot.hash);
-            self.remember(slot.block);
         }
         self.uncommit();
         self.catchup.lift();
@@ -213,15 +205,6 @@ impl StateTransfer {
             if slot.stage == Stage::Verified {
                 slot.stage = Stage::Held;
             }
-        }
-    }
-
-    fn remember(&mut self, block: Block) {
-        self.cache_bytes = self.cache_bytes.saturating_add(block.len());
-        self.cache.insert(block.number, block);
-        while self.cache_bytes > self.config.cache_bytes {
-            let Some((_, oldest)) = self.cache.pop_first() else { break };
-            self.cache_bytes = self.cache_bytes.saturating_sub(oldest.len());
         }
     }
 

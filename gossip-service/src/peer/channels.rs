@@ -66,7 +66,7 @@ impl PeerChannel {
 
     /// Whether the block is in the ledger, or waits for it and was found valid.
     pub(crate) fn has(&self, number: SeqNum) -> bool {
-        number < self.height().next_block() || self.state.holds(number).is_some()
+        number < self.height().next_block() || self.state.holds(number)
     }
 
     pub(crate) fn next_missing(&self) -> SeqNum {

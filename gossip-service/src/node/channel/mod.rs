@@ -234,7 +234,7 @@ impl Channel {
 }
 
 /// First wait before a member is asked whether it is in the channel.
-const ASK_FIRST: Duration = Duration::from_millis(250);
+const ASK_FIRST: Duration = Duration::from_millis(50);
 
 /// Longest wait: members of other channels never answer.
 const ASK_LAST: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gossip_api::Message;
 use gossip_api::message::StateResponse;
-use gossip_api::{Message, SignedMessage};
 use gossip_comm::{Comm, Command, Event};
 
 /// Bytes of blocks between their arrival and their last drop, wherever they are meanwhile.
@@ -41,19 +41,13 @@ impl<C: Comm> Comm for Metered<C> {
     }
 
     async fn next_event(&self) -> Option<Event> {
-        let event = self.comm.next_event().await?;
-        let Event::Response { from, id, message } = event else { return Some(event) };
-        let SignedMessage { message: content, envelope } = message;
-        let Message::StateResponse(response) = content else {
-            let message = SignedMessage { message: content, envelope };
-            return Some(Event::Response { from, id, message });
-        };
-        let mut block = response.block;
-        block.data = self.counted(block.data);
-        block.metadata = self.counted(block.metadata);
-        let content = Message::StateResponse(StateResponse { block, ..response });
-        // The envelope shares the block's bytes; who keeps it keeps them, and is not counted twice.
-        Some(Event::Response { from, id, message: SignedMessage { message: content, envelope } })
+        self.comm.next_event().await.map(|event| self.metered(event))
+    }
+
+    fn try_events(&self, into: &mut Vec<Event>, max: usize) {
+        let mut events = Vec::new();
+        self.comm.try_events(&mut events, max);
+        into.extend(events.into_iter().map(|event| self.metered(event)));
     }
 
     async fn stop(&self) {
@@ -62,6 +56,15 @@ impl<C: Comm> Comm for Metered<C> {
 }
 
 impl<C> Metered<C> {
+    fn metered(&self, event: Event) -> Event {
+        let Event::Response { from, id, mut message } = event else { return event };
+        if let Message::StateResponse(StateResponse { block, .. }) = &mut message.message {
+            block.data = self.counted(std::mem::take(&mut block.data));
+            block.metadata = self.counted(std::mem::take(&mut block.metadata));
+        }
+        Event::Response { from, id, message }
+    }
+
     fn counted(&self, bytes: Bytes) -> Bytes {
         let held = Arc::clone(&self.held);
         held.take(bytes.len() as u64);

@@ -113,6 +113,7 @@ impl Node {
             network: network.clone(),
             config: machines()?,
             bootstrap,
+            delivery: None,
             mcs: Arc::clone(&self.mcs) as Arc<dyn MessageCryptoService>,
             advisor: Arc::clone(&self.advisor) as Arc<dyn SecurityAdvisor>,
             codec: Arc::new(FabricCodec),
