@@ -1,10 +1,10 @@
 //! Beats and records: ours sent, others' relayed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gossip_api::message::{Beat, Beats, Message, Record, ShortId};
-use gossip_api::{Bounded, MessageHeader, Mono, OrgId, PkiId, Verified, select_peers};
+use gossip_api::{Bounded, MessageHeader, Mono, PkiId, Verified, select_peers};
 use rand_core::Rng;
 
 use crate::disclose::{Listener, Subject, may_tell};
@@ -12,13 +12,15 @@ use crate::discovery::{Action, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::Rate;
 use crate::timers::Deadline;
-use crate::view::Status;
+use crate::view::{Row, Status};
 
 /// Who is to hear which beats.
 #[derive(Debug, Default)]
 pub(crate) struct Relay {
-    /// Members' newest beats, not relayed yet.
-    pub(crate) fresh: BTreeMap<ShortId, Fresh>,
+    /// Members whose newest beat is not relayed yet.
+    pub(crate) fresh: Vec<ShortId>,
+    /// Our own, likewise.
+    own: Option<Beat>,
     /// Neighbours that we chose to exchange beats with.
     pub(crate) chosen: BTreeSet<PkiId>,
     last: Option<Mono>,
@@ -33,15 +35,28 @@ impl Relay {
     }
 }
 
-/// A beat to be relayed, with what decides who may hear it.
-#[derive(Debug)]
-pub(crate) struct Fresh {
-    beat: Beat,
-    /// The neighbour that it came from.
-    source: PkiId,
-    member: PkiId,
-    org: OrgId,
-    external: bool,
+/// A beat to be relayed, with what decides who is to hear it.
+#[derive(Clone, Copy, Debug)]
+struct Fresh<'a> {
+    beat: &'a Beat,
+    subject: Subject<'a>,
+    /// Whose beat; nothing if it is ours.
+    row: Option<&'a Row>,
+}
+
+impl Fresh<'_> {
+    /// Whether the neighbour at the other end of this connection has it already.
+    fn is_known_to(&self, link: u32, peer: ShortId) -> bool {
+        self.row.is_some_and(|row| row.was_told_by(link) || row.short == peer)
+    }
+}
+
+/// Where a beat comes from.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    peer: PkiId,
+    /// The serial of the connection; 0 for none.
+    link: u32,
 }
 
 /// What became of a beat.
@@ -99,10 +114,7 @@ impl Discovery {
         self.timers.set(Deadline::Beat, now.after(wait));
         self.check_supply(now);
         if let Some(beat) = self.own.next_beat() {
-            let external = self.own.me.external_endpoint.is_some();
-            let (member, org) = (self.own.me.pki_id, self.own.me.org.clone());
-            let fresh = Fresh { beat, source: member, member, org, external };
-            self.relay.fresh.insert(self.own.short(), fresh);
+            self.relay.own = Some(beat);
             self.schedule_relay(now);
         }
         self.sign(now);
@@ -130,9 +142,11 @@ impl Discovery {
             return self.refuse(from, DropReason::TooMany);
         }
         link.beats_from = Some(now);
+        let source = Source { peer: from, link: link.serial };
         let mut unknown = false;
+        let mut place = 0;
         for beat in beats {
-            match self.hear(now, from, beat) {
+            match self.hear(now, source, beat, &mut place) {
                 Heard::Newer(status) => self.react(now, beat.member, status),
                 Heard::Stale => {}
                 Heard::Unknown => unknown = true,
@@ -151,18 +165,20 @@ impl Discovery {
         }
     }
 
-    /// Takes one beat in.
-    fn hear(&mut self, now: Mono, from: PkiId, beat: &Beat) -> Heard {
+    /// Takes one beat in. `place` is where the one before it was found: frames are in order.
+    fn hear(&mut self, now: Mono, from: Source, beat: &Beat, place: &mut usize) -> Heard {
         if beat.member == self.own.short() {
             return if beat.epoch > self.own.me.epoch { Heard::Unknown } else { Heard::Stale };
         }
-        let Some(member) = self.view.get_mut(&beat.member) else { return Heard::Unknown };
-        let record = &member.record;
-        if beat.epoch < record.epoch
-            || (beat.epoch == record.epoch && beat.sequence < member.progress())
-        {
+        let late_at = now.after(self.late_after());
+        let Some(row) = self.view.row_mut(&beat.member, place) else { return Heard::Unknown };
+        if beat.epoch < row.epoch || (beat.epoch == row.epoch && beat.sequence < row.progress) {
+            if beat.sequence.checked_add(1) == Some(row.progress) {
+                row.told_by(from.link);
+            }
             return Heard::Stale;
         }
+        let record = &row.member().record;
         let end = record.first_beat.saturating_add(u64::from(record.chain_len));
         if beat.epoch > record.epoch || beat.sequence >= end {
             return Heard::Unknown;
@@ -171,30 +187,31 @@ impl Discovery {
             return Heard::Stale;
         }
         self.counters.beats_hashed = self.counters.beats_hashed.saturating_add(1);
-        if !record.accepts(beat, member.newest()) {
+        if !record.accepts(beat, row.member().newest()) {
             return Heard::Forged;
         }
-        member.beat = Some(beat.clone());
-        member.via = Some(from);
-        if member.status == Status::Alive {
-            member.heard = now;
+        row.advance(beat, from.link, from.peer);
+        if row.status == Status::Alive {
+            row.due = late_at;
         }
-        let fresh = Fresh {
-            beat: beat.clone(),
-            source: from,
-            member: member.pki_id(),
-            org: member.org.clone(),
-            external: member.record.endpoint.is_some(),
-        };
-        self.relay.fresh.insert(beat.member, fresh);
+        if !std::mem::replace(&mut row.fresh, true) {
+            self.relay.fresh.push(beat.member);
+        }
         self.relay.heard += 1;
-        Heard::Newer(member.status)
+        Heard::Newer(row.status)
+    }
+
+    /// How long a member may be silent. Where beats come over several hops, the next may come over more.
+    pub(crate) fn late_after(&self) -> Duration {
+        let way = if self.is_meshed() { 0 } else { HOPS_MORE };
+        self.config.late_after + self.config.relay_every.saturating_mul(way)
     }
 
     /// What a newer beat means for a member that is not simply alive.
     fn react(&mut self, now: Mono, short: ShortId, status: Status) {
         match status {
-            Status::Alive | Status::Known => {}
+            Status::Alive => {}
+            Status::Known => self.ask_first(now, short),
             // It lived when it disclosed the beat: it gets the time to prove that it still does.
             Status::Suspect => self.restart_probe(now, short),
             Status::Dead { .. } => self.revive(now, short),
@@ -203,7 +220,8 @@ impl Discovery {
 
     /// A beat that came inside an entry or an answer.
     pub(crate) fn hear_one(&mut self, now: Mono, from: PkiId, beat: &Beat) {
-        match self.hear(now, from, beat) {
+        let link = self.connections.links.get(&from).map_or(0, |link| link.serial);
+        match self.hear(now, Source { peer: from, link }, beat, &mut 0) {
             Heard::Newer(status) => {
                 self.react(now, beat.member, status);
                 self.schedule_relay(now);
@@ -229,12 +247,14 @@ impl Discovery {
             return self.refuse(from, reason);
         }
         let entry_len = crate::sync::entry_len_of(&message);
-        let Some(member) = self.view.get_mut(&short) else {
+        let changed = self.view.change(&short, |member| {
+            member.entry_len = entry_len + member.identity.as_bytes().len();
+            member.sealed = sealed;
+            member.via = Some(from);
+        });
+        if changed.is_none() {
             return self.refuse(from, DropReason::Stale);
-        };
-        member.entry_len = entry_len + member.identity.as_bytes().len();
-        member.sealed = sealed;
-        member.via = Some(from);
+        }
         self.replace_record(short, record);
         for peer in self.beat_neighbours(now) {
             let told = self.view.get(&short).map(crate::view::Member::subject);
@@ -246,17 +266,18 @@ impl Discovery {
 
     /// Puts a newer record in the place of a member's former one.
     pub(crate) fn replace_record(&mut self, short: ShortId, record: Record) {
-        let Some(member) = self.view.get_mut(&short) else { return };
-        if member.secret.as_ref().is_some_and(|secret| !secret.belongs_to(&record)) {
-            member.secret = None;
-        }
-        if member.record.epoch != record.epoch {
-            member.beat = None;
-        }
-        member.record = record;
-        if member.status.is_live() {
-            let changed = member.network_member();
-            self.notify(MembershipEvent::Changed(changed));
+        let changed = self.view.change(&short, |member| {
+            if member.secret.as_ref().is_some_and(|secret| !secret.belongs_to(&record)) {
+                member.secret = None;
+            }
+            if member.record.epoch != record.epoch {
+                member.beat = None;
+            }
+            member.record = record;
+            member.status.is_live().then(|| member.network_member())
+        });
+        if let Some(member) = changed.flatten() {
+            self.notify(MembershipEvent::Changed(member));
         }
     }
 
@@ -282,34 +303,55 @@ impl Discovery {
     /// One frame of new beats to every neighbour with whom beats are exchanged.
     // fabric: gossip/discovery/discovery_impl.go handleAliveMessage
     pub(crate) fn relay_beats(&mut self, now: Mono) {
-        let fresh = std::mem::take(&mut self.relay.fresh);
-        if fresh.is_empty() {
+        let mut shorts = std::mem::take(&mut self.relay.fresh);
+        let own = self.relay.own.take();
+        if shorts.is_empty() && own.is_none() {
             return;
         }
         self.relay.last = Some(now);
-        for peer in self.beat_neighbours(now) {
-            let Some(told) = self.told_of(&peer) else { continue };
-            let beats: Vec<&Beat> = fresh
-                .values()
-                .filter(|fresh| fresh.source != peer && fresh.member != peer && told(fresh))
-                .map(|fresh| &fresh.beat)
-                .collect();
-            for frame in beats.chunks(BEATS_PER_FRAME) {
+        // In order, so that the receiver finds one beside the other.
+        shorts.sort_unstable();
+        let neighbours = self.beat_neighbours(now);
+        let mut frames: Vec<(PkiId, Message)> = Vec::new();
+        let fresh = self.fresh_beats(&shorts, own.as_ref());
+        for peer in neighbours {
+            let Some(link) = self.connections.links.get(&peer) else { continue };
+            let Some(org) = &link.org else { continue };
+            let short = ShortId::of(&peer);
+            let external = self.view.find(&peer).is_some_and(|m| m.record.endpoint.is_some());
+            let listener = Listener { org, external };
+            let told = fresh.iter().filter(|fresh| {
+                !fresh.is_known_to(link.serial, short)
+                    && may_tell(&self.own.me.org, fresh.subject, listener)
+            });
+            let beats: Vec<&Beat> = told.map(|fresh| fresh.beat).collect();
+            frames.extend(beats.chunks(BEATS_PER_FRAME).map(|frame| {
                 let beats = Bounded::truncated(frame.iter().copied().cloned());
-                self.send(peer, Message::Beats(Beats { beats }));
+                (peer, Message::Beats(Beats { beats }))
+            }));
+        }
+        for (peer, frame) in frames {
+            self.send(peer, frame);
+        }
+        let mut place = 0;
+        for short in shorts {
+            if let Some(row) = self.view.row_mut(&short, &mut place) {
+                row.fresh = false;
             }
         }
     }
 
-    /// Whether a neighbour may hear a beat; nothing if it may hear none.
-    fn told_of(&self, peer: &PkiId) -> Option<impl Fn(&Fresh) -> bool + use<>> {
-        let org = self.connections.links.get(peer)?.org.clone()?;
-        let external = self.view.find(peer).is_some_and(|m| m.record.endpoint.is_some());
-        let own = self.own.me.org.clone();
-        Some(move |fresh: &Fresh| {
-            let subject = Subject { org: &fresh.org, external: fresh.external };
-            may_tell(&own, subject, Listener { org: &org, external })
-        })
+    /// The newest beats of these members, and ours.
+    fn fresh_beats<'a>(&'a self, shorts: &[ShortId], own: Option<&'a Beat>) -> Vec<Fresh<'a>> {
+        let own = own.map(|beat| Fresh { beat, subject: self.own.subject(), row: None });
+        let rows = shorts.iter().filter_map(|short| self.view.row(short));
+        let others = rows.filter_map(|row| {
+            let (beat, subject) = (row.member().beat.as_ref()?, row.member().subject());
+            Some(Fresh { beat, subject, row: Some(row) })
+        });
+        let mut fresh: Vec<Fresh<'_>> = others.chain(own).collect();
+        fresh.sort_unstable_by_key(|fresh| fresh.beat.member);
+        fresh
     }
 
     /// Keeps the neighbours we chose a uniform sample of all: else everybody would stay with whom it met
@@ -362,6 +404,8 @@ impl Discovery {
 
 /// With fewer live members than this, hearing of few proves nothing.
 const SUPPLY_LIVE: usize = 8;
+/// Hops by which the ways of two beats of a member differ in a large network.
+const HOPS_MORE: u32 = 6;
 /// Frames of beats that one neighbour may send: five a second are usual.
 const BEAT_FRAMES: Rate = Rate { per_second: 20, burst: 60 };
 /// Beats in one frame; the message's own bound.

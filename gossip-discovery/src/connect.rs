@@ -19,6 +19,8 @@ use crate::view::{Backoff, Member, Status};
 /// A connection, and what its peer may do over it.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// Which of all our connections so far, from 1.
+    pub(crate) serial: u32,
     pub(crate) org: Option<OrgId>,
     /// Which life of the peer said hello.
     pub(crate) epoch: Epoch,
@@ -30,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) last_ask: Option<Mono>,
     /// When it is to be asked out of turn.
     pub(crate) ask_at: Option<Mono>,
+    /// It is asked only if it does not introduce itself before.
+    pub(crate) awaits_introduction: bool,
     /// It is to be asked as soon as our record is signed.
     pub(crate) waits_for_record: bool,
     /// Its last answer had more behind it.
@@ -58,6 +62,8 @@ pub(crate) struct Connections {
     anchors: BTreeMap<Endpoint, Anchor>,
     /// Dials under way: who is expected, and since when.
     dials: BTreeMap<Endpoint, (Option<PkiId>, Mono)>,
+    /// Connections so far.
+    serials: u32,
 }
 
 impl Connections {
@@ -119,7 +125,11 @@ impl Discovery {
             }
             return self.out.push(Action::Disconnect { peer, reason: CloseReason::Done });
         }
-        let link = self.connections.links.entry(peer).or_insert_with(|| Link::new(now, epoch));
+        let serials = &mut self.connections.serials;
+        let link = self.connections.links.entry(peer).or_insert_with(|| {
+            *serials = serials.wrapping_add(1).max(1);
+            Link::new(now, epoch, *serials)
+        });
         link.org = org;
         link.epoch = epoch;
         if let Some(endpoint) = &dialled {
@@ -158,7 +168,12 @@ impl Discovery {
             Some(_) => self.ask_soon(now, peer),
             None if dialled => self.ask_soon(now, peer),
             // Whoever dials introduces itself.
-            None => self.ask_at(peer, now.after(INTRODUCTION)),
+            None => {
+                // Where many join at once, a stranger's record comes with those of others.
+                let times = if self.is_meshed() { 1 } else { 4 };
+                let wait = self.jittered(INTRODUCTION.saturating_mul(times));
+                self.await_introduction(peer, now.after(wait));
+            }
         }
     }
 
@@ -179,15 +194,14 @@ impl Discovery {
             self.question(now, short);
         }
         let links = &self.connections.links;
-        let members = self.view.iter();
-        let gone: Vec<ShortId> = members
-            .filter(|(_, member)| {
-                let pki_id = member.pki_id();
-                member.dial_endpoint() == Some(endpoint)
-                    && pki_id != *successor
-                    && !links.contains_key(&pki_id)
+        let gone: Vec<ShortId> = self
+            .view
+            .at_endpoint(endpoint)
+            .filter(|row| {
+                let pki_id = row.member().pki_id();
+                pki_id != *successor && !links.contains_key(&pki_id)
             })
-            .map(|(short, _)| *short)
+            .map(|row| row.short)
             .collect();
         for short in gone {
             self.forget(short);
@@ -200,14 +214,11 @@ impl Discovery {
         let Some(endpoint) = self.view.find(peer).and_then(|m| m.dial_endpoint().cloned()) else {
             return;
         };
-        let members = self.view.iter();
-        let rivals: Vec<ShortId> = members
-            .filter(|(_, member)| {
-                member.status == Status::Alive
-                    && member.pki_id() != *peer
-                    && member.dial_endpoint() == Some(&endpoint)
-            })
-            .map(|(short, _)| *short)
+        let rivals: Vec<ShortId> = self
+            .view
+            .at_endpoint(&endpoint)
+            .filter(|row| row.status == Status::Alive && row.member().pki_id() != *peer)
+            .map(|row| row.short)
             .collect();
         for short in rivals {
             self.question(now, short);
@@ -223,11 +234,20 @@ impl Discovery {
     // fabric: gossip/discovery/discovery_impl.go handlePresumedDeadPeers
     // fabric-differs: a lost connection is a reason to ask, not a death.
     pub(crate) fn on_disconnected(&mut self, now: Mono, peer: PkiId) {
+        // Whom we left ourselves has not failed.
+        if !self.connected(&peer) {
+            return;
+        }
         self.drop_link(now, &peer);
         let wait = self.jittered(REDIAL);
-        let Some(member) = self.view.find_mut(&peer) else { return };
-        member.backoff.not_before = now.after(wait);
-        if member.status == Status::Alive {
+        let back_off = |member: &mut Member| {
+            member.backoff.not_before = now.after(wait);
+            member.status
+        };
+        if self.view.find(&peer).is_none() {
+            return;
+        }
+        if self.view.change(&ShortId::of(&peer), back_off) == Some(Status::Alive) {
             self.suspect(now, ShortId::of(&peer));
         }
         self.timers.at_latest(Deadline::Connect, now.after(wait));
@@ -253,8 +273,8 @@ impl Discovery {
         if let Some(anchor) = self.connections.anchors.get_mut(endpoint) {
             failed(&mut anchor.backoff);
         }
-        if let Some(member) = expected.and_then(|peer| self.view.find_mut(&peer)) {
-            failed(&mut member.backoff);
+        if let Some(peer) = expected.filter(|peer| self.view.find(peer).is_some()) {
+            self.view.change(&ShortId::of(&peer), |member| failed(&mut member.backoff));
         }
         self.timers.at_latest(Deadline::Connect, now.after(REDIAL));
     }
@@ -280,7 +300,7 @@ impl Discovery {
     }
 
     /// Whether there are few enough members to be connected to all of them.
-    fn is_meshed(&self) -> bool {
+    pub(crate) fn is_meshed(&self) -> bool {
         self.view.len() - self.view.dead() <= self.config.mesh_max
     }
 
@@ -458,8 +478,9 @@ impl Discovery {
 }
 
 impl Link {
-    fn new(now: Mono, epoch: Epoch) -> Self {
+    fn new(now: Mono, epoch: Epoch, serial: u32) -> Self {
         Self {
+            serial,
             org: None,
             epoch,
             dialled: None,
@@ -467,6 +488,7 @@ impl Link {
             asked: None,
             last_ask: None,
             ask_at: None,
+            awaits_introduction: false,
             waits_for_record: false,
             more: false,
             checking: 0,
@@ -491,7 +513,7 @@ pub(crate) const REVIVALS_MAX: usize = 64;
 /// The side that does not dial first waits this long for the other one.
 const SECOND_DIAL: Duration = Duration::from_secs(1);
 /// Whoever dialled us has this long to introduce itself; then it is asked.
-const INTRODUCTION: Duration = Duration::from_millis(500);
+const INTRODUCTION: Duration = Duration::from_millis(400);
 /// After a lost connection the peer is dialled this much later, jittered.
 const REDIAL: Duration = Duration::from_millis(20);
 /// Connections are looked at no more often than this.

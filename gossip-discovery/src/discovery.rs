@@ -475,16 +475,18 @@ impl Discovery {
     // fabric: gossip/discovery/discovery_impl.go resurrectMember
     pub(crate) fn mark_alive(&mut self, now: Mono, short: ShortId) {
         self.cancel_probe(&short);
-        let Some(member) = self.view.set_status(&short, Status::Alive) else { return };
-        member.heard = now;
-        member.backoff = crate::view::Backoff::default();
-        if member.announced != Announced::Alive {
-            member.announced = Announced::Alive;
-            let member = member.network_member();
+        let news = self.view.change(&short, |member| {
+            member.status = Status::Alive;
+            member.backoff = crate::view::Backoff::default();
+            let before = std::mem::replace(&mut member.announced, Announced::Alive);
+            (before != Announced::Alive).then(|| member.network_member())
+        });
+        let Some(news) = news else { return };
+        if let Some(member) = news {
             self.counters.became_alive = self.counters.became_alive.saturating_add(1);
             self.notify(MembershipEvent::Alive(member));
         }
-        self.look_by(now.after(self.config.late_after));
+        self.set_due(short, now.after(self.late_after()));
         self.start_beating(now);
         self.start_sweeping(now);
     }
@@ -493,12 +495,16 @@ impl Discovery {
     // fabric: gossip/discovery/discovery_impl.go expireDeadMembers
     pub(crate) fn mark_dead(&mut self, now: Mono, short: ShortId) {
         self.cancel_probe(&short);
-        let Some(member) = self.view.set_status(&short, Status::Dead { since: now }) else {
-            return;
-        };
-        let pki_id = member.pki_id();
-        if member.announced == Announced::Alive {
-            member.announced = Announced::Dead;
+        let died = self.view.change(&short, |member| {
+            member.status = Status::Dead { since: now };
+            let was_alive = member.announced == Announced::Alive;
+            if was_alive {
+                member.announced = Announced::Dead;
+            }
+            (member.pki_id(), was_alive)
+        });
+        let Some((pki_id, was_alive)) = died else { return };
+        if was_alive {
             self.counters.became_dead = self.counters.became_dead.saturating_add(1);
             self.notify(MembershipEvent::Dead(pki_id));
         }
@@ -514,7 +520,7 @@ impl Discovery {
     // fabric: gossip/discovery/discovery_impl.go purge
     pub(crate) fn forget(&mut self, short: ShortId) {
         self.cancel_probe(&short);
-        self.relay.fresh.remove(&short);
+        self.relay.fresh.retain(|fresh| *fresh != short);
         let Some(member) = self.view.remove(&short) else { return };
         if member.announced != Announced::Nothing {
             self.notify(MembershipEvent::Forgotten(member.pki_id()));

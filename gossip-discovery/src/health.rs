@@ -58,9 +58,9 @@ impl Health {
         true
     }
 
-    /// The instant from which silence is counted, for a member last heard at `heard`.
-    pub(crate) fn silent_since(&self, heard: Mono) -> Mono {
-        heard.max(self.floor)
+    /// The instant from which silence is counted: no sign of life is older than this.
+    pub(crate) const fn floor(&self) -> Mono {
+        self.floor
     }
 
     /// A wait of ours, stretched by our slowness.
@@ -165,7 +165,7 @@ mod tests {
     fn whoever_was_away_hears_everybody_anew() {
         let mut health = Health::new(true, at(0));
         assert!(health.woke(at(20_000), Some(at(100))));
-        assert_eq!(health.silent_since(at(50)), at(20_000));
+        assert_eq!(health.floor(), at(20_000));
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
     fn without_local_health_nothing_waits() {
         let mut health = Health::new(false, at(0));
         assert!(!health.woke(at(20_000), Some(at(100))));
-        assert_eq!(health.silent_since(at(50)), at(50));
+        assert_eq!(health.floor(), at(0));
         assert!(health.may_evict(at(0), 5));
     }
 }

@@ -16,20 +16,33 @@ pub fn check(discovery: &Discovery) -> Result<(), String> {
     nobody_is_told_of_itself(discovery)?;
     announcements_match(discovery)?;
     endpoints_are_unique(discovery)?;
+    the_view_agrees_with_itself(discovery)?;
     bounds_hold(discovery)
 }
 
+/// What is kept beside the members, to be found quickly, says what they say. Not looked at in large views,
+/// which the same code keeps.
+fn the_view_agrees_with_itself(discovery: &Discovery) -> Result<(), String> {
+    if discovery.view.len() <= VIEW_CHECKED_MAX && !discovery.view.is_consistent() {
+        return Err("the view's index differs from its members".into());
+    }
+    Ok(())
+}
+
+/// Members of the largest view whose index is compared with them.
+const VIEW_CHECKED_MAX: usize = 64;
+
 /// No member is both alive and dead, and the layers above have been told what the view says.
 fn announcements_match(discovery: &Discovery) -> Result<(), String> {
-    for (_, member) in discovery.view.iter() {
-        let (status, announced) = (member.status, member.announced);
+    for row in discovery.view.rows() {
+        let (status, announced) = (row.status, row.announced);
         let expected = match announced {
             Announced::Nothing => matches!(status, Status::Known | Status::Dead { .. }),
             Announced::Alive => status.is_live(),
             Announced::Dead => status.is_dead(),
         };
         if !expected {
-            let peer = member.pki_id();
+            let peer = row.short;
             return Err(format!("{peer:?} is {status:?} and was announced as {announced:?}"));
         }
     }

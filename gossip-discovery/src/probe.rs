@@ -13,7 +13,7 @@ use rand_core::Rng;
 
 use crate::discovery::{Action, Discovery};
 use crate::error::DropReason;
-use crate::limit::Rate;
+use crate::limit::{Bucket, Rate};
 use crate::timers::Deadline;
 use crate::view::{Member, Status};
 
@@ -29,27 +29,35 @@ enum Stage {
 struct Running {
     stage: Stage,
     until: Mono,
-    nonces: Vec<Nonce>,
+    /// What was asked on its account, and of whom.
+    questions: Vec<(ShortId, Nonce)>,
 }
 
-/// A question that we passed on.
+/// A nonce that waits for a member's signature.
 #[derive(Debug)]
-struct Route {
-    target: ShortId,
-    from: PkiId,
+struct Awaited {
+    nonce: Nonce,
+    asker: Asker,
+    since: Mono,
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    We,
+    /// A neighbour whose question we passed on.
+    Neighbour(PkiId),
 }
 
 /// Questions: ours, those passed on, and those that we have to answer.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     running: BTreeMap<ShortId, Running>,
-    /// Our nonces: whose signature they wait for.
-    nonces: BTreeMap<Nonce, ShortId>,
-    routes: BTreeMap<Nonce, Route>,
-    /// Nonces passed on, oldest first.
-    routed: VecDeque<(Mono, Nonce)>,
-    /// How many nonces wait for whose signature, ours and others'.
-    awaited: BTreeMap<ShortId, u32>,
+    /// Nonces that wait for whose signature, oldest first; none without a nonce.
+    awaited: BTreeMap<ShortId, Vec<Awaited>>,
+    /// How many of them are others'.
+    routes: usize,
+    pruned: Mono,
     /// Nonces that wait for our signature, and since when, by who brought them.
     unsigned: BTreeMap<PkiId, VecDeque<(Nonce, Mono)>>,
     /// Nonces that the host is signing.
@@ -59,6 +67,8 @@ pub(crate) struct Probes {
     look_at: Mono,
     /// Questions to be sent, by neighbour.
     outbox: BTreeMap<PkiId, Vec<Ask>>,
+    /// First questions that we may put.
+    first_questions: Option<Bucket>,
 }
 
 impl Probes {
@@ -67,8 +77,8 @@ impl Probes {
     }
 
     /// Questions held for others.
-    pub(crate) fn routes_len(&self) -> usize {
-        self.routes.len()
+    pub(crate) const fn routes_len(&self) -> usize {
+        self.routes
     }
 
     pub(crate) fn unsigned_len(&self) -> usize {
@@ -77,42 +87,56 @@ impl Probes {
 
     /// Drops what aged.
     pub(crate) fn prune(&mut self, now: Mono) {
-        while let Some((at, nonce)) = self.routed.front().copied()
-            && (now.since(at) >= ROUTE_KEPT || !self.routes.contains_key(&nonce))
-        {
-            self.routed.pop_front();
-            self.take_route(&nonce);
+        if now.since(self.pruned) < PRUNE_EVERY {
+            return;
         }
+        self.pruned = now;
         self.signing.retain(|_, (_, at)| now.since(*at) < ROUTE_KEPT);
+        let routes = &mut self.routes;
+        self.awaited.retain(|_, awaited| {
+            awaited.retain(|one| {
+                let aged = one.asker != Asker::We && now.since(one.since) >= ROUTE_KEPT;
+                *routes -= usize::from(aged);
+                !aged
+            });
+            !awaited.is_empty()
+        });
     }
 
-    /// Keeps the list of nonces in the order of their age from outgrowing the nonces themselves.
-    fn forget_answered(&mut self) {
-        if self.routed.len() >= 2 * ROUTES_MAX {
-            let routes = &self.routes;
-            self.routed.retain(|(_, nonce)| routes.contains_key(nonce));
-        }
+    fn is_awaited(&self, target: &ShortId, nonce: Nonce) -> bool {
+        self.awaited.get(target).is_some_and(|awaited| awaited.iter().any(|a| a.nonce == nonce))
     }
 
-    fn take_route(&mut self, nonce: &Nonce) -> Option<Route> {
-        let route = self.routes.remove(nonce)?;
-        self.no_longer_awaited(route.target);
-        Some(route)
+    fn awaited_of(&self, target: &ShortId) -> usize {
+        self.awaited.get(target).map_or(0, Vec::len)
     }
 
-    fn take_nonce(&mut self, nonce: &Nonce) -> Option<ShortId> {
-        let target = self.nonces.remove(nonce)?;
-        self.no_longer_awaited(target);
-        Some(target)
+    fn await_proof(&mut self, target: ShortId, awaited: Awaited) {
+        self.routes += usize::from(awaited.asker != Asker::We);
+        self.awaited.entry(target).or_default().push(awaited);
     }
 
-    fn no_longer_awaited(&mut self, target: ShortId) {
-        if let Some(count) = self.awaited.get_mut(&target) {
-            *count -= 1;
-            if *count == 0 {
-                self.awaited.remove(&target);
+    /// Takes out what `keep` does not want; says who asked for it.
+    fn take(&mut self, target: &ShortId, taken: impl Fn(Nonce) -> bool) -> (bool, BTreeSet<PkiId>) {
+        let (mut ours, mut others) = (false, BTreeSet::new());
+        let Some(awaited) = self.awaited.get_mut(target) else { return (ours, others) };
+        let routes = &mut self.routes;
+        awaited.retain(|one| {
+            let take = taken(one.nonce);
+            match one.asker {
+                Asker::We => ours |= take,
+                Asker::Neighbour(peer) if take => {
+                    others.insert(peer);
+                    *routes -= 1;
+                }
+                Asker::Neighbour(_) => {}
             }
+            !take
+        });
+        if awaited.is_empty() {
+            self.awaited.remove(target);
         }
+        (ours, others)
     }
 }
 
@@ -122,14 +146,24 @@ impl Discovery {
         if self.probes.running.contains_key(&short) {
             return;
         }
-        let until = now.after(self.health.stretch(self.config.probe_wait));
-        self.probes
-            .running
-            .insert(short, Running { stage: Stage::Direct, until, nonces: Vec::new() });
+        let first = self.view.row(&short).is_some_and(|row| row.status == Status::Known);
+        let many = first && !self.is_meshed();
+        let wait = if many { FIRST_PROOF_WAIT } else { self.over_hops(self.config.probe_wait) };
+        let until = now.after(self.health.stretch(wait));
+        let questions = Vec::new();
+        self.probes.running.insert(short, Running { stage: Stage::Direct, until, questions });
         self.timers.at_latest(Deadline::Probe, until);
-        if let Some(hop) = self.view.get(&short).and_then(|member| self.next_hop(member, None)) {
-            self.put_question(now, short, short, hop);
+        match self.view.get(&short).and_then(|member| self.next_hop(member, None)) {
+            Some(hop) => self.put_question(now, short, short, hop),
+            // There is no way to ask it directly: others are asked for theirs.
+            None if first || self.helpers(&short).is_empty() => {}
+            None => self.probe_through(now, short),
         }
+    }
+
+    /// A wait for an answer, longer where it takes several hops.
+    fn over_hops(&self, wait: Duration) -> Duration {
+        if self.is_meshed() { wait } else { wait.saturating_mul(HOPS_USUAL) }
     }
 
     /// Begins anew: what was asked before no longer counts against the member.
@@ -147,15 +181,15 @@ impl Discovery {
 
     pub(crate) fn cancel_probe(&mut self, short: &ShortId) {
         let Some(running) = self.probes.running.remove(short) else { return };
-        for nonce in running.nonces {
-            self.probes.take_nonce(&nonce);
+        for (target, nonce) in running.questions {
+            self.probes.take(&target, |awaited| awaited == nonce);
         }
     }
 
     /// A member that should have been heard: it is asked, and dialled if need be.
     pub(crate) fn suspect(&mut self, now: Mono, short: ShortId) {
         self.counters.suspected = self.counters.suspected.saturating_add(1);
-        self.view.set_status(&short, Status::Suspect);
+        self.view.change(&short, |member| member.status = Status::Suspect);
         self.begin_probe(now, short);
     }
 
@@ -167,22 +201,22 @@ impl Discovery {
         let mut look_at = now.after(self.config.late_after);
         let mut late = Vec::new();
         let mut unproved = Vec::new();
-        for (short, member) in self.view.iter() {
-            match member.status {
+        let spared = self.health.floor().after(self.late_after());
+        for row in self.view.rows() {
+            match row.status {
                 Status::Alive => {
-                    let due = self.health.silent_since(member.heard).after(self.config.late_after);
+                    let due = row.due.max(spared);
                     if due <= now {
-                        late.push(*short);
+                        late.push(row.short);
                     } else {
                         look_at = look_at.min(due);
                     }
                 }
                 Status::Known => {
-                    let due = member.proof_after;
-                    if due <= now && unproved.len() < PROOFS_AT_ONCE {
-                        unproved.push(*short);
+                    if row.due <= now && unproved.len() < PROOFS_AT_ONCE {
+                        unproved.push(row.short);
                     } else {
-                        look_at = look_at.min(due);
+                        look_at = look_at.min(row.due);
                     }
                 }
                 Status::Suspect | Status::Dead { .. } => {}
@@ -223,7 +257,7 @@ impl Discovery {
     fn probe_through(&mut self, now: Mono, short: ShortId) {
         let helpers = self.helpers(&short);
         let chosen = select_peers(&mut self.rng, self.config.probe_helpers, &helpers, |_| true);
-        let until = now.after(self.health.stretch(self.config.probe_through_wait));
+        let until = now.after(self.health.stretch(self.over_hops(self.config.probe_through_wait)));
         let Some(running) = self.probes.running.get_mut(&short) else { return };
         running.stage = Stage::Through;
         running.until = until;
@@ -262,30 +296,46 @@ impl Discovery {
     /// A member known by hearsay did not prove itself: it is asked again, less and less often.
     fn not_proved(&mut self, now: Mono, short: ShortId) {
         self.cancel_probe(&short);
-        let Some(member) = self.view.get_mut(&short) else { return };
-        member.proof_tries = member.proof_tries.saturating_add(1);
-        if member.proof_tries >= PROOF_TRIES {
+        let tries = self.view.change(&short, |member| {
+            member.proof_tries = member.proof_tries.saturating_add(1);
+            member.proof_tries
+        });
+        let Some(tries) = tries else { return };
+        if tries >= PROOF_TRIES {
             return self.mark_dead(now, short);
         }
-        let pause = PROOF_PAUSE.saturating_mul(1 << member.proof_tries.min(4));
-        member.proof_after = now.after(pause);
-        self.look_by(now.after(pause));
+        self.set_due(short, now.after(PROOF_PAUSE.saturating_mul(1 << tries.min(4))));
     }
 
-    /// How long a new member has to prove itself by a connection before it is asked. Where not everybody
-    /// is connected to everybody, the many first questions are spread over time, so that neither a bootstrap
-    /// peer, which all of them would go through, nor those who sign are flooded.
+    /// How long a new member has to prove itself by a connection before it is asked. Where not everybody is
+    /// connected to everybody it is rather asked when a beat of it comes by: see [`Self::ask_first`].
     pub(crate) fn first_proof_after(&mut self) -> Duration {
-        let live = self.view.len() - self.view.dead();
-        if live <= self.config.mesh_max {
+        if self.is_meshed() {
             return HELLO_FIRST;
         }
-        let spread = u64::try_from(live).unwrap_or(u64::MAX).saturating_mul(FIRST_PROOFS_MS);
-        HELLO_FIRST + Duration::from_millis(self.rng.next_u64() % spread)
+        let every = u64::try_from(self.config.beat_every.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.config.beat_every.saturating_mul(2) + Duration::from_nanos(self.rng.next_u64() % every)
     }
 
-    /// A member is due at this time.
-    pub(crate) fn look_by(&mut self, at: Mono) {
+    /// A beat came from a member known by hearsay alone. Everybody hears it at about this time, and asks back
+    /// along the way that it came, so that the questions meet on it, and one signature answers many.
+    pub(crate) fn ask_first(&mut self, now: Mono, short: ShortId) {
+        let ripe = |member: &Member| now.since(member.learned) >= HELLO_FIRST;
+        if self.is_meshed()
+            || self.probes.running.contains_key(&short)
+            || !self.view.get(&short).is_some_and(ripe)
+        {
+            return;
+        }
+        let bucket = self.probes.first_questions.get_or_insert_with(|| Bucket::full(now));
+        if bucket.take(now, FIRST_QUESTIONS, 1) {
+            self.begin_probe(now, short);
+        }
+    }
+
+    /// A member is to be looked at at this time.
+    pub(crate) fn set_due(&mut self, short: ShortId, at: Mono) {
+        self.view.set_due(&short, at);
         self.probes.look_at = self.probes.look_at.min(at);
     }
 
@@ -299,16 +349,20 @@ impl Discovery {
             .find(|peer| links.contains_key(peer) && Some(peer) != not)
     }
 
+    /// Somebody else who may know a way.
+    fn detour(&self, not: &PkiId) -> Option<PkiId> {
+        self.relay.chosen.iter().find(|peer| *peer != not && self.connected(peer)).copied()
+    }
+
     /// Draws a nonce for `target` on account of the probe of `probed`, to be sent to `hop`.
     fn put_question(&mut self, now: Mono, probed: ShortId, target: ShortId, hop: PkiId) {
         let nonce = Nonce::new(self.rng.next_u64());
         let Some(running) = self.probes.running.get_mut(&probed) else { return };
-        if running.nonces.len() >= NONCES_PER_PROBE {
+        if running.questions.len() >= NONCES_PER_PROBE {
             return;
         }
-        running.nonces.push(nonce);
-        self.probes.nonces.insert(nonce, target);
-        *self.probes.awaited.entry(target).or_default() += 1;
+        running.questions.push((target, nonce));
+        self.probes.await_proof(target, Awaited { nonce, asker: Asker::We, since: now });
         self.counters.probes_sent = self.counters.probes_sent.saturating_add(1);
         self.probes.outbox.entry(hop).or_default().push(Ask { target, nonce, hops: HOPS });
         self.timers.at_latest(Deadline::Questions, now);
@@ -364,27 +418,26 @@ impl Discovery {
             return Err(DropReason::Undisclosed);
         }
         let hops = ask.hops.min(HOPS).checked_sub(1).ok_or(DropReason::NoRoute)?;
-        let hop = self.next_hop(member, Some(&from)).ok_or(DropReason::NoRoute)?;
-        if self.probes.routes.contains_key(&ask.nonce)
-            || self.probes.nonces.contains_key(&ask.nonce)
-        {
+        let hop = self.next_hop(member, Some(&from)).or_else(|| self.detour(&from));
+        let hop = hop.ok_or(DropReason::NoRoute)?;
+        if self.probes.is_awaited(&ask.target, ask.nonce) {
             return Err(DropReason::Stale);
         }
-        if self.probes.routes.len() >= ROUTES_MAX {
+        if self.probes.routes >= ROUTES_MAX
+            || self.probes.awaited_of(&ask.target) >= ROUTES_PER_TARGET
+        {
             return Err(DropReason::TooMany);
         }
-        self.probes.forget_answered();
-        self.probes.routes.insert(ask.nonce, Route { target: ask.target, from });
-        self.probes.routed.push_back((now, ask.nonce));
-        *self.probes.awaited.entry(ask.target).or_default() += 1;
+        let awaited = Awaited { nonce: ask.nonce, asker: Asker::Neighbour(from), since: now };
+        self.probes.await_proof(ask.target, awaited);
         let ask = Ask { target: ask.target, nonce: ask.nonce, hops };
         self.probes.outbox.entry(hop).or_default().push(ask);
         self.timers.at_latest(Deadline::Questions, now.after(PASS_ON_AFTER));
         Ok(())
     }
 
-    /// Has nonces signed, as many as one signature covers: the newest of each neighbour in turn, so that
-    /// nobody's flood keeps another waiting, and nobody is answered who no longer listens.
+    /// Has nonces signed, as many as one signature covers: the newest of each neighbour, so that nobody's
+    /// flood keeps another waiting; then those of the neighbour with most, so that one message answers many.
     pub(crate) fn prove(&mut self, now: Mono) {
         let mut taken: Vec<(Nonce, PkiId)> = Vec::new();
         let unsigned = &mut self.probes.unsigned;
@@ -392,13 +445,18 @@ impl Discovery {
             waiting.retain(|(_, since)| now.since(*since) < UNSIGNED_KEPT);
             !waiting.is_empty()
         });
-        while taken.len() < NONCES_PER_PROOF && !unsigned.is_empty() {
-            unsigned.retain(|from, waiting| {
-                if taken.len() < NONCES_PER_PROOF {
-                    taken.extend(waiting.pop_back().map(|(nonce, _)| (nonce, *from)));
-                }
-                !waiting.is_empty()
-            });
+        unsigned.retain(|from, waiting| {
+            if taken.len() < NONCES_PER_PROOF {
+                taken.extend(waiting.pop_back().map(|(nonce, _)| (nonce, *from)));
+            }
+            !waiting.is_empty()
+        });
+        while taken.len() < NONCES_PER_PROOF
+            && let Some((from, waiting)) = unsigned.iter_mut().max_by_key(|(_, w)| w.len())
+        {
+            let room = (NONCES_PER_PROOF - taken.len()).min(waiting.len());
+            taken.extend(waiting.drain(..room).map(|(nonce, _)| (nonce, *from)));
+            unsigned.retain(|_, waiting| !waiting.is_empty());
         }
         if taken.is_empty() {
             return;
@@ -439,17 +497,9 @@ impl Discovery {
     pub(crate) fn on_proof(&mut self, now: Mono, from: PkiId, message: &Verified<Message>) {
         let Message::ProofOfLife(proof) = message.message() else { return };
         let short = ShortId::of(&proof.pki_id);
-        let mut ours = false;
-        let mut askers = BTreeSet::new();
-        for nonce in proof.nonces.as_slice() {
-            if self.probes.nonces.get(nonce) == Some(&short) {
-                self.probes.take_nonce(nonce);
-                ours = true;
-            }
-            if self.probes.routes.get(nonce).is_some_and(|route| route.target == short) {
-                askers.extend(self.probes.take_route(nonce).map(|route| route.from));
-            }
-        }
+        let mut signed = proof.nonces.as_slice().to_vec();
+        signed.sort_unstable();
+        let (ours, askers) = self.probes.take(&short, |nonce| signed.binary_search(&nonce).is_ok());
         if !ours && askers.is_empty() {
             return self.refuse(from, DropReason::Unsolicited);
         }
@@ -464,7 +514,7 @@ impl Discovery {
     /// A member signed a nonce of ours.
     fn proved(&mut self, now: Mono, from: PkiId, proof: &ProofOfLife) {
         self.health.answered(now, proof.pki_id);
-        let Some(member) = self.view.find_mut(&proof.pki_id) else { return };
+        let Some(member) = self.view.find(&proof.pki_id) else { return };
         if proof.epoch < member.record.epoch {
             return self.refuse(from, DropReason::Stale);
         }
@@ -484,11 +534,13 @@ impl Discovery {
 /// Questions of others are collected for this long before they are passed on together.
 const PASS_ON_AFTER: Duration = Duration::from_millis(10);
 /// How many peers may pass a question on.
-const HOPS: u8 = 6;
+const HOPS: u8 = 12;
+/// How many times longer an answer may take where it comes through others.
+const HOPS_USUAL: u32 = 2;
 /// Questions in a frame; the message's own bound.
 const ASKS_PER_FRAME: usize = 64;
 /// Questions that one neighbour may put.
-const ASKS: Rate = Rate { per_second: 512, burst: 1024 };
+const ASKS: Rate = Rate { per_second: 1024, burst: 2048 };
 /// Nonces under one signature; the message's own bound.
 const NONCES_PER_PROOF: usize = 64;
 /// Ten signatures a second.
@@ -501,14 +553,21 @@ const UNSIGNED_PER_LINK: usize = 256;
 const UNSIGNED_KEPT: Duration = Duration::from_secs(1);
 /// Questions remembered that were passed on.
 pub(crate) const ROUTES_MAX: usize = 32_768;
+/// Of these, with one member to answer.
+const ROUTES_PER_TARGET: usize = 1024;
+/// How often those who were not answered are looked for.
+const PRUNE_EVERY: Duration = Duration::from_millis(500);
 /// For how long: as long as a nonce may wait for its signature, and a second for the way there and back.
 const ROUTE_KEPT: Duration = Duration::from_secs(2);
 /// Nonces of one probe.
 const NONCES_PER_PROBE: usize = 16;
 /// A new member is expected to be proved by a connection in this time; then it is asked.
 const HELLO_FIRST: Duration = Duration::from_millis(250);
-/// First questions of members known by hearsay: one per this many milliseconds.
-const FIRST_PROOFS_MS: u64 = 8;
+/// How long a member may take for its first proof: others ask at the same time, and it signs ten times a
+/// second.
+const FIRST_PROOF_WAIT: Duration = Duration::from_millis(1500);
+/// First questions that we put as beats come by.
+const FIRST_QUESTIONS: Rate = Rate { per_second: 256, burst: 256 };
 /// Members known by hearsay that are asked at once, ten times a second.
 const PROOFS_AT_ONCE: usize = 32;
 /// How often a member known by hearsay is asked before it counts as dead.

@@ -10,11 +10,12 @@ use gossip_api::{Bounded, Epoch, Mono, Nonce, OrgId, PkiId, Verified, select_pee
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
 
+use crate::disclose::{Listener, may_tell, may_tell_secret};
 use crate::discovery::{Action, CheckedMember, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::{Bucket, Rate};
 use crate::timers::Deadline;
-use crate::view::{Announced, Backoff, Member, Status};
+use crate::view::{Announced, Backoff, Member, Row, Status};
 
 /// What the exchange remembers beside what is kept per connection.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Exchange {
     conflict: Option<Mono>,
     /// When we last asked because somebody mentioned a stranger.
     hinted: Option<Mono>,
+    /// When we last asked anybody.
+    asked: Option<Mono>,
     /// Whose pages we are turning, and since when: one neighbour's at a time.
     paging: Option<(PkiId, Mono)>,
 }
@@ -57,10 +60,18 @@ impl Discovery {
         let every = if fast { self.config.sync_fast_every } else { self.config.sync_every };
         let wait = self.jittered(every);
         self.timers.set(Deadline::Sync, now.after(wait));
+        if fast && self.is_turning_pages(now) {
+            return;
+        }
         let pool: Vec<PkiId> = self.connections.links.keys().copied().collect();
         for peer in select_peers(&mut self.rng, 1, &pool, |_| true) {
             self.ask(now, peer);
         }
+    }
+
+    /// Whether we ask often enough as it is, in a network whose views are many pages long.
+    fn is_turning_pages(&self, now: Mono) -> bool {
+        !self.is_meshed() && self.exchange.asked.is_some_and(|at| now.since(at) < ASK_AGAIN)
     }
 
     /// Asks a neighbour as soon as its turn comes again.
@@ -69,22 +80,35 @@ impl Discovery {
         let due = link.last_ask.map_or(now, |last| last.after(ASK_AGAIN).max(now));
         let due = link.ask_at.map_or(due, |at| at.min(due));
         link.ask_at = Some(due);
+        link.awaits_introduction = false;
         self.timers.at_latest(Deadline::Ask, due);
     }
 
     /// A neighbour knows somebody whom we do not. One of those who say so is asked, not all of them.
     pub(crate) fn ask_on_hint(&mut self, now: Mono, peer: PkiId) {
-        if self.exchange.hinted.is_none_or(|at| now.since(at) >= ASK_AGAIN) {
+        let lately = self.exchange.hinted.is_some_and(|at| now.since(at) < ASK_AGAIN);
+        if !lately && !self.is_turning_pages(now) {
             self.exchange.hinted = Some(now);
             self.ask_soon(now, peer);
         }
     }
 
-    /// Asks a neighbour later, unless its turn comes earlier.
-    pub(crate) fn ask_at(&mut self, peer: PkiId, due: Mono) {
+    /// Asks a neighbour at `due`, unless it introduces itself before.
+    pub(crate) fn await_introduction(&mut self, peer: PkiId, due: Mono) {
         let Some(link) = self.connections.links.get_mut(&peer) else { return };
-        link.ask_at = Some(link.ask_at.map_or(due, |at| at.min(due)));
-        self.timers.at_latest(Deadline::Ask, due);
+        if link.ask_at.is_none() {
+            link.ask_at = Some(due);
+            link.awaits_introduction = true;
+            self.timers.at_latest(Deadline::Ask, due);
+        }
+    }
+
+    fn introduced(&mut self, peer: &PkiId) {
+        if let Some(link) = self.connections.links.get_mut(peer)
+            && std::mem::take(&mut link.awaits_introduction)
+        {
+            link.ask_at = None;
+        }
     }
 
     pub(crate) fn ask_those_due(&mut self, now: Mono) {
@@ -136,15 +160,16 @@ impl Discovery {
         link.waits_for_record = false;
         link.asked = Some((nonce, now));
         link.last_ask = Some(now);
+        self.exchange.asked = Some(now);
         self.counters.requests_sent = self.counters.requests_sent.saturating_add(1);
         self.send(peer, Message::MembershipRequest(MembershipRequest { nonce, me, known }));
     }
 
     /// What we know, live members first; beyond the bound the rest is told again, which costs bytes only.
     fn digest(&self) -> Bounded<Known, 1024> {
-        let live = self.view.iter().filter(|(_, member)| !member.status.is_dead());
-        let dead = self.view.iter().filter(|(_, member)| member.status.is_dead());
-        Bounded::truncated(live.chain(dead).map(|(short, member)| member.known(*short)))
+        let live = self.view.rows().iter().filter(|row| !row.status.is_dead());
+        let dead = self.view.rows().iter().filter(|row| row.status.is_dead());
+        Bounded::truncated(live.chain(dead).map(Row::known))
     }
 
     // fabric: gossip/discovery/discovery_impl.go sendMemResponse
@@ -158,6 +183,7 @@ impl Discovery {
         if record.pki_id != from {
             return self.refuse(from, DropReason::ForeignSelf);
         }
+        self.introduced(&from);
         self.take_in(now, from, request.me);
         let external = record.endpoint.is_some();
         let response =
@@ -206,10 +232,18 @@ impl Discovery {
             page.beat(beat);
         }
         let asker_org = self.connections.links.get(asker).and_then(|link| link.org.clone());
-        for (short, member) in self.view.iter() {
-            if !member.status.is_live() {
+        let mut told = known.iter().peekable();
+        for row in self.view.rows().iter().filter(|row| row.status.is_live()) {
+            while told.next_if(|known| known.member < row.short).is_some() {}
+            let known = told.peek().filter(|known| known.member == row.short);
+            let lacks =
+                known.is_none_or(|known| (known.epoch, known.version) < (row.epoch, row.version));
+            let newer_beat = known
+                .is_some_and(|known| known.epoch == row.epoch && known.sequence < row.progress);
+            if !(lacks || newer_beat) {
                 continue;
             }
+            let member = row.member();
             if member.pki_id() == *asker {
                 // An older self of a member we know better: it is told how far it had come.
                 if (asker_record.epoch, asker_record.version)
@@ -219,26 +253,13 @@ impl Discovery {
                 }
                 continue;
             }
-            let lacks = match knows(short) {
-                None => true,
-                Some(known) => {
-                    (known.epoch, known.version) < (member.record.epoch, member.record.version)
-                }
-            };
-            let newer_beat = !lacks
-                && knows(short).is_some_and(|known| {
-                    known.epoch == member.record.epoch && known.sequence < member.progress()
-                });
-            if !(lacks || newer_beat) {
-                continue;
-            }
             let Some(org) = &asker_org else { break };
-            let listener = crate::disclose::Listener { org, external: asker_external };
-            if !crate::disclose::may_tell(&self.own.me.org, member.subject(), listener) {
+            let (own, listener) = (&self.own.me.org, Listener { org, external: asker_external });
+            if !may_tell(own, member.subject(), listener) {
                 continue;
             }
             if lacks {
-                let secret = self.may_tell_secret(&member.org, asker);
+                let secret = may_tell_secret(own, &member.org, org);
                 page.entry(member.entry_len, || member.entry(secret));
             } else if let Some(beat) = &member.beat {
                 page.beat(beat);
@@ -363,15 +384,17 @@ impl Discovery {
         if record.pki_id == self.own.me.pki_id {
             return;
         }
-        if let Some(member) = self.view.find_mut(&record.pki_id)
+        if let Some(member) = self.view.find(&record.pki_id)
             && member.secret.is_none()
             && member.org == self.own.me.org
             && let Some(secret) = entry.secret
             && secret.belongs_to(&member.record)
         {
-            member.secret = Some(secret);
-            let changed = member.status.is_live().then(|| member.network_member());
-            if let Some(member) = changed {
+            let changed = self.view.change(&ShortId::of(&record.pki_id), |member| {
+                member.secret = Some(secret);
+                member.status.is_live().then(|| member.network_member())
+            });
+            if let Some(member) = changed.flatten() {
                 self.notify(MembershipEvent::Changed(member));
             }
         }
@@ -424,21 +447,24 @@ impl Discovery {
         let secret = secret.filter(|secret| org == self.own.me.org && secret.belongs_to(&record));
         let (pki_id, epoch) = (record.pki_id, record.epoch);
         let short = ShortId::of(&pki_id);
-        if let Some(member) = self.view.get_mut(&short) {
-            member.sealed = sealed;
-            member.entry_len = entry_len;
-            member.identity = identity;
-            member.via = Some(from);
-            if secret.is_some() {
-                member.secret = secret;
-            }
+        let first_proof = now.after(self.first_proof_after());
+        if self.view.get(&short).is_some() {
+            self.view.change(&short, |member| {
+                member.sealed = sealed;
+                member.entry_len = entry_len;
+                member.identity = identity;
+                member.via = Some(from);
+                if secret.is_some() {
+                    member.secret = secret;
+                }
+            });
             self.replace_record(short, record);
         } else {
             self.make_room(&org)?;
             let announced = Announced::Nothing;
             let (status, backoff) = (Status::Known, Backoff::default());
-            let (learned, heard, via) = (now, now, Some(from));
-            self.view.insert(Member {
+            let (learned, via) = (now, Some(from));
+            let member = Member {
                 identity,
                 org,
                 record,
@@ -449,21 +475,16 @@ impl Discovery {
                 status,
                 announced,
                 learned,
-                heard,
                 via,
                 backoff,
                 proof_tries: 0,
-                proof_after: now,
-            });
+            };
+            self.view.insert(member, first_proof);
+            self.set_due(short, first_proof);
         }
         if let Some(beat) = &beat {
             self.hear_one(now, from, beat);
         }
-        let first_proof = self.first_proof_after();
-        if let Some(member) = self.view.get_mut(&short) {
-            member.proof_after = member.learned.after(first_proof);
-        }
-        self.look_by(now.after(first_proof));
         self.judge_link(now, pki_id, epoch);
         self.timers.at_latest(Deadline::Connect, now.after(CONNECT_SOON));
         self.start_sweeping(now);
@@ -473,6 +494,7 @@ impl Discovery {
     /// A hello in this epoch is the proof of life that a new record waits for.
     fn judge_link(&mut self, now: Mono, pki_id: PkiId, epoch: Epoch) {
         if self.connections.links.get(&pki_id).is_some_and(|link| link.epoch == epoch) {
+            self.introduced(&pki_id);
             self.mark_alive(now, ShortId::of(&pki_id));
             self.question_rivals(now, &pki_id);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gossip_api::message::{Beat, Known, MemberEntry, Record, SealedRecord, Secret, ShortId};
-use gossip_api::{Endpoint, Mono, NetworkMember, OrgId, PeerIdentity, PkiId};
+use gossip_api::{Endpoint, Epoch, Mono, NetworkMember, OrgId, PeerIdentity, PkiId};
 
 use crate::disclose::Subject;
 
@@ -74,14 +74,11 @@ pub(crate) struct Member {
     pub(crate) announced: Announced,
     /// When we learned of it.
     pub(crate) learned: Mono,
-    /// When it was last heard of in a way that nobody else can make up.
-    pub(crate) heard: Mono,
     /// The neighbour who brought the newest news: a way to it.
     pub(crate) via: Option<PkiId>,
     pub(crate) backoff: Backoff,
-    /// How often it was asked in vain to prove that it lives, and until when it is not asked again.
+    /// How often it was asked in vain to prove that it lives.
     pub(crate) proof_tries: u32,
-    pub(crate) proof_after: Mono,
 }
 
 impl Member {
@@ -115,15 +112,6 @@ impl Member {
         self.beat.as_ref().map_or(0, |beat| beat.sequence.saturating_add(1))
     }
 
-    pub(crate) fn known(&self, short: ShortId) -> Known {
-        Known {
-            member: short,
-            epoch: self.record.epoch,
-            version: self.record.version,
-            sequence: self.progress(),
-        }
-    }
-
     pub(crate) fn entry(&self, with_secret: bool) -> MemberEntry {
         MemberEntry {
             identity: self.identity.clone(),
@@ -148,11 +136,86 @@ impl Member {
 /// Members by the short form of their fingerprint, whose order is that of the whole.
 #[derive(Debug, Default)]
 pub(crate) struct View {
-    /// Boxed, so that the many look-ups of few fields walk a small tree.
-    members: BTreeMap<ShortId, Box<Member>>,
+    rows: Vec<Row>,
+    /// Who is to be dialled where; more than one where members contradict each other.
+    endpoints: BTreeMap<Endpoint, Vec<ShortId>>,
     all: Count,
     /// The same by organisation; none without members.
     orgs: BTreeMap<OrgId, Count>,
+}
+
+/// What every beat, digest and look-out reads of a member, without going to the member itself.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) short: ShortId,
+    pub(crate) epoch: Epoch,
+    /// Sequence of the newest beat, from 1; 0 for none.
+    pub(crate) progress: u64,
+    /// When it is late if it is alive, or is to be asked for a proof if it is known.
+    pub(crate) due: Mono,
+    pub(crate) status: Status,
+    pub(crate) announced: Announced,
+    pub(crate) version: u32,
+    /// The links over which its newest beat came, the first ones of them; 0 for none.
+    told_by: [u32; 2],
+    /// Its newest beat waits to be relayed.
+    pub(crate) fresh: bool,
+    member: Box<Member>,
+}
+
+impl Row {
+    fn new(member: Box<Member>, due: Mono) -> Self {
+        Self {
+            short: ShortId::of(&member.record.pki_id),
+            epoch: member.record.epoch,
+            progress: member.progress(),
+            due,
+            status: member.status,
+            announced: member.announced,
+            version: member.record.version,
+            told_by: [0; 2],
+            fresh: false,
+            member,
+        }
+    }
+
+    /// Brings what is copied here up to date.
+    fn copy(&mut self) {
+        let Member { record, status, announced, .. } = self.member.as_ref();
+        (self.epoch, self.version) = (record.epoch, record.version);
+        (self.status, self.announced) = (*status, *announced);
+        self.progress = self.member.progress();
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
+    }
+
+    pub(crate) fn known(&self) -> Known {
+        let Self { short: member, epoch, version, progress: sequence, .. } = *self;
+        Known { member, epoch, version, sequence }
+    }
+
+    /// The newest beat came over this link, too.
+    pub(crate) fn told_by(&mut self, link: u32) {
+        if !self.was_told_by(link)
+            && let Some(free) = self.told_by.iter_mut().find(|known| **known == 0)
+        {
+            *free = link;
+        }
+    }
+
+    pub(crate) fn was_told_by(&self, link: u32) -> bool {
+        self.told_by.contains(&link)
+    }
+
+    /// A newer beat came over this link, at `now`.
+    pub(crate) fn advance(&mut self, beat: &Beat, link: u32, from: PkiId) {
+        self.progress = beat.sequence.saturating_add(1);
+        self.told_by = [link, 0];
+        self.member.beat = Some(beat.clone());
+        self.member.via = Some(from);
+    }
 }
 
 /// How many members there are.
@@ -178,12 +241,40 @@ impl Count {
 }
 
 impl View {
-    pub(crate) fn get(&self, short: &ShortId) -> Option<&Member> {
-        self.members.get(short).map(Box::as_ref)
+    /// Where a member's row is.
+    fn place(&self, short: &ShortId) -> Option<usize> {
+        self.rows.binary_search_by_key(short, |row| row.short).ok()
     }
 
-    pub(crate) fn get_mut(&mut self, short: &ShortId) -> Option<&mut Member> {
-        self.members.get_mut(short).map(Box::as_mut)
+    /// The row of a member; `hint` is where the row before it was found, for those who ask in order.
+    pub(crate) fn row_mut(&mut self, short: &ShortId, hint: &mut usize) -> Option<&mut Row> {
+        let begin =
+            if self.rows.get(*hint).is_some_and(|row| row.short <= *short) { *hint } else { 0 };
+        let rest = self.rows.get(begin..)?;
+        // Twice as far each time, then halving: near ones are found at once.
+        let mut reach = 1;
+        while rest.get(reach).is_some_and(|row| row.short < *short) {
+            reach *= 2;
+        }
+        let near = rest.get(reach / 2..rest.len().min(reach + 1))?;
+        let found = near.binary_search_by_key(short, |row| row.short);
+        *hint = begin + reach / 2 + found.unwrap_or_else(|place| place);
+        if found.is_err() {
+            return None;
+        }
+        self.rows.get_mut(*hint)
+    }
+
+    pub(crate) fn row(&self, short: &ShortId) -> Option<&Row> {
+        self.place(short).and_then(|place| self.rows.get(place))
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub(crate) fn get(&self, short: &ShortId) -> Option<&Member> {
+        self.row(short).map(Row::member)
     }
 
     /// The member with this whole fingerprint.
@@ -191,34 +282,104 @@ impl View {
         self.get(&ShortId::of(pki_id)).filter(|member| member.pki_id() == *pki_id)
     }
 
-    pub(crate) fn find_mut(&mut self, pki_id: &PkiId) -> Option<&mut Member> {
-        self.get_mut(&ShortId::of(pki_id)).filter(|member| member.pki_id() == *pki_id)
+    /// When a member is to be looked at.
+    pub(crate) fn set_due(&mut self, short: &ShortId, due: Mono) {
+        if let Some(row) = self.place(short).and_then(|place| self.rows.get_mut(place)) {
+            row.due = due;
+        }
     }
 
-    pub(crate) fn insert(&mut self, member: Member) {
+    pub(crate) fn insert(&mut self, member: Member, due: Mono) {
         let (status, org) = (member.status, member.org.clone());
-        let before = self.members.insert(ShortId::of(&member.record.pki_id), Box::new(member));
+        let short = ShortId::of(&member.record.pki_id);
+        self.remove(&short);
+        let endpoint = member.dial_endpoint().cloned();
+        let place = self.rows.partition_point(|row| row.short < short);
+        self.rows.insert(place, Row::new(Box::new(member), due));
         self.count(&org, None, Some(status));
-        if let Some(before) = before {
-            self.count(&before.org, Some(before.status), None);
-        }
+        self.move_endpoint(short, None, endpoint);
     }
 
     pub(crate) fn remove(&mut self, short: &ShortId) -> Option<Member> {
-        let member = *self.members.remove(short)?;
+        let place = self.place(short)?;
+        let member = *self.rows.remove(place).member;
         self.count(&member.org, Some(member.status), None);
+        self.move_endpoint(*short, member.dial_endpoint().cloned(), None);
         Some(member)
     }
 
-    /// Changes a member's status; nothing if there is no such member.
-    pub(crate) fn set_status(&mut self, short: &ShortId, status: Status) -> Option<&mut Member> {
-        let member = self.members.get_mut(short)?;
-        let before = std::mem::replace(&mut member.status, status);
-        if before != status {
-            let org = member.org.clone();
-            self.count(&org, Some(before), Some(status));
+    /// Changes a member, if there is one; everything that is kept beside it follows.
+    pub(crate) fn change<T>(
+        &mut self,
+        short: &ShortId,
+        change: impl FnOnce(&mut Member) -> T,
+    ) -> Option<T> {
+        let place = self.place(short)?;
+        let row = self.rows.get_mut(place)?;
+        let (status, endpoint) = (row.status, row.member.dial_endpoint().cloned());
+        let result = change(&mut row.member);
+        row.copy();
+        let after = row.status;
+        let moved = row.member.dial_endpoint() != endpoint.as_ref();
+        let now_at = row.member.dial_endpoint().filter(|_| moved).cloned();
+        let org = (after != status).then(|| row.member.org.clone());
+        if let Some(org) = org {
+            self.count(&org, Some(status), Some(after));
         }
-        self.get_mut(short)
+        if moved {
+            self.move_endpoint(*short, endpoint, now_at);
+        }
+        Some(result)
+    }
+
+    /// Members that are dialled at `endpoint`.
+    pub(crate) fn at_endpoint(&self, endpoint: &Endpoint) -> impl Iterator<Item = &Row> {
+        let shorts = self.endpoints.get(endpoint).into_iter().flatten();
+        shorts.filter_map(|short| self.row(short))
+    }
+
+    fn move_endpoint(&mut self, short: ShortId, from: Option<Endpoint>, to: Option<Endpoint>) {
+        if let Some(from) = from
+            && let Some(there) = self.endpoints.get_mut(&from)
+        {
+            there.retain(|other| *other != short);
+            if there.is_empty() {
+                self.endpoints.remove(&from);
+            }
+        }
+        if let Some(to) = to {
+            let there = self.endpoints.entry(to).or_default();
+            if let Err(place) = there.binary_search(&short) {
+                there.insert(place, short);
+            }
+        }
+    }
+
+    /// Whether all that is kept beside the members agrees with them.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let sorted = self.rows.is_sorted_by(|a, b| a.short < b.short);
+        let copied = self.rows.iter().all(|row| {
+            let Member { record, status, announced, .. } = row.member.as_ref();
+            (row.epoch, row.version) == (record.epoch, record.version)
+                && (row.status, row.announced) == (*status, *announced)
+                && row.short == ShortId::of(&record.pki_id)
+                && row.progress == row.member.progress()
+        });
+        let live = self.rows.iter().filter(|row| row.status.is_live()).count();
+        let dead = self.rows.iter().filter(|row| row.status.is_dead()).count();
+        let at = |row: &&Row| {
+            row.member.dial_endpoint().is_none_or(|endpoint| {
+                self.endpoints.get(endpoint).is_some_and(|there| there.contains(&row.short))
+            })
+        };
+        let indexed: usize = self.endpoints.values().map(Vec::len).sum();
+        let dialled = self.rows.iter().filter(|row| row.member.dial_endpoint().is_some()).count();
+        sorted
+            && copied
+            && self.all.members == self.rows.len()
+            && (self.all.live, self.all.dead) == (live, dead)
+            && self.rows.iter().all(|row| at(&row))
+            && indexed == dialled
     }
 
     fn count(&mut self, org: &OrgId, before: Option<Status>, after: Option<Status>) {
@@ -237,11 +398,11 @@ impl View {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ShortId, &Member)> {
-        self.members.iter().map(|(short, member)| (short, member.as_ref()))
+        self.rows.iter().map(|row| (&row.short, row.member()))
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.members.len()
+        self.rows.len()
     }
 
     /// How many are alive or suspect.

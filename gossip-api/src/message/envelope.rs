@@ -181,6 +181,11 @@ impl SealedRecord {
         Some(Self { body, signature: envelope.signature.clone() })
     }
 
+    /// Its member's signature.
+    pub fn signature(&self) -> &Bytes {
+        self.signature.as_bytes()
+    }
+
     /// Reads the record. It is not trusted yet.
     ///
     /// # Errors

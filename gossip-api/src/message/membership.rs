@@ -1,5 +1,6 @@
 //! Records, beats and the exchange of views.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -78,8 +79,21 @@ pub fn chain_step(link: &[u8; 32]) -> [u8; 32] {
 }
 
 /// The first eight bytes of a fingerprint: enough to name a member whose record is known.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ShortId([u8; 8]);
+
+/// In the order of the bytes, compared as one number: this is done for every beat.
+impl Ord for ShortId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        u64::from_be_bytes(self.0).cmp(&u64::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for ShortId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl ShortId {
     /// The short form of a fingerprint.

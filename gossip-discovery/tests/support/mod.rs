@@ -4,15 +4,15 @@
 
 pub(crate) mod bench;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gossip_api::message::{MemberEntry, Message, SealedRecord};
+use gossip_api::message::{MemberEntry, Message, Record, SealedRecord};
 use gossip_api::{
     Admit, Endpoint, Epoch, IdentityMap, IdentityMapConfig, MessageCryptoService, Mono, NetworkId,
-    Now, OrgId, PkiId, SecurityAdvisor, Verified, Wall,
+    Now, OrgId, PeerIdentity, PkiId, SecurityAdvisor, Verified, Wall,
 };
 use gossip_comm::sim::crypto::{Authority, CheapCrypto};
 use gossip_comm::sim::{Cluster, Link, PeerSpec, seeded};
@@ -30,6 +30,10 @@ pub(crate) struct Membership {
     pub(crate) conflicts: Vec<(usize, Epoch)>,
     /// Whether an epoch that is asked for is granted.
     pub(crate) raise_epochs: bool,
+    /// Records verified by anybody, by signature: a thousand peers check a thousand of them, not a million.
+    verified: BTreeMap<Bytes, (SealedRecord, PeerIdentity, Verified<Record>)>,
+    /// Checks of records that were answered from there.
+    pub(crate) checks_saved: u64,
     /// Organisation pairs (listener, subject) that were told, for tests of disclosure.
     pub(crate) told: BTreeSet<(PkiId, PkiId)>,
 }
@@ -50,11 +54,13 @@ impl Membership {
             drops: Vec::new(),
             conflicts: Vec::new(),
             raise_epochs: true,
+            verified: BTreeMap::new(),
+            checks_saved: 0,
             told: BTreeSet::new(),
         }
     }
 
-    fn check(&self, peer: usize, now: Now, from: PkiId, entry: MemberEntry) -> Input {
+    fn check(&mut self, peer: usize, now: Now, from: PkiId, entry: MemberEntry) -> Input {
         match self.checked(peer, now, entry) {
             Some(member) => Input::Checked { from, member },
             None => Input::CheckFailed { from },
@@ -62,36 +68,51 @@ impl Membership {
     }
 
     pub(crate) fn checked(
-        &self,
+        &mut self,
         peer: usize,
         now: Now,
         entry: MemberEntry,
     ) -> Option<CheckedMember> {
         let seat = &self.peers[peer];
-        let (record, signed) = entry.record.open().ok()?;
         let crypto = seat.crypto.as_ref();
         let pki_id = seat.identities.put(&entry.identity, crypto, crypto, now).ok()?;
-        if pki_id != record.pki_id {
+        let (identity, sealed, record) = self.verified(peer, now, entry.identity, entry.record)?;
+        if pki_id != record.message().pki_id {
             return None;
         }
-        if entry.secret.as_ref().is_some_and(|secret| !secret.belongs_to(&record)) {
+        if entry.secret.as_ref().is_some_and(|secret| !secret.belongs_to(record.message())) {
             return None;
         }
-        let message =
-            Verified::signed(signed, None, &seat.identities, &self.network, crypto, now.mono)
-                .ok()?;
+        let org = self.peers[peer].crypto.org_by_peer_identity(&identity);
+        let (secret, beat) = (entry.secret, entry.beat);
+        Some(CheckedMember { org, identity, record, sealed, secret, beat })
+    }
+
+    fn verified(
+        &mut self,
+        peer: usize,
+        now: Now,
+        identity: PeerIdentity,
+        sealed: SealedRecord,
+    ) -> Option<(PeerIdentity, SealedRecord, Verified<Record>)> {
+        let signature = sealed.signature().clone();
+        if let Some((known, of, record)) = self.verified.get(&signature)
+            && (known, of) == (&sealed, &identity)
+        {
+            self.checks_saved += 1;
+            return Some((of.clone(), known.clone(), record.clone()));
+        }
+        let seat = &self.peers[peer];
+        let (_, signed) = sealed.open().ok()?;
+        let (map, network, crypto) = (&seat.identities, &self.network, seat.crypto.as_ref());
+        let message = Verified::signed(signed, None, map, network, crypto, now.mono).ok()?;
         let record = message.narrow(|message| match message {
             Message::Record(record) => Some(record),
             _ => None,
         })?;
-        Some(CheckedMember {
-            org: crypto.org_by_peer_identity(&entry.identity),
-            identity: entry.identity,
-            record,
-            sealed: entry.record,
-            secret: entry.secret,
-            beat: entry.beat,
-        })
+        let kept = (sealed.clone(), identity.clone(), record.clone());
+        self.verified.insert(signature, kept);
+        Some((identity, sealed, record))
     }
 
     pub(crate) fn sign(&self, peer: usize, message: Message) -> Verified<Message> {
