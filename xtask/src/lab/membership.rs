@@ -1,10 +1,13 @@
 //! `cargo xtask sim membership`: only discovery, virtual time: views, deaths, partitions, and their price.
+//!
+//! The whole of a run up to the first crash takes `--seconds` of virtual time, its start included.
 
 use std::ops::RangeInclusive;
 
 use super::spread::latency;
 
-/// What is simulated, in this order: a start, a quiet time, crashes, a partition and its heal.
+/// What is simulated, in this order: a start, a quiet time, crashes one after the other, a partition and
+/// its heal.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Peers in all; all start at the same instant.
@@ -13,7 +16,7 @@ pub(crate) struct Args {
     /// Organisations; the first peers of each know one another.
     #[arg(long, default_value_t = 1)]
     pub(crate) orgs: usize,
-    /// The quiet time, after which peers crash.
+    /// From the start until the first crash; at least until a while after the views are full.
     #[arg(long, default_value_t = 30)]
     pub(crate) seconds: u64,
     /// Probability that a packet of 1,200 bytes is lost.
@@ -34,7 +37,7 @@ pub(crate) struct Args {
     /// One-way latency between two peers, drawn once per pair.
     #[arg(long, default_value = "1..5", value_parser = latency)]
     pub(crate) latency_ms: RangeInclusive<u64>,
-    /// Peers that crash at once.
+    /// Peers that crash, one after the other.
     #[arg(long, default_value_t = 1)]
     pub(crate) kill: usize,
     /// Peers on the smaller side of a partition; 0 for none.
@@ -56,7 +59,7 @@ pub(crate) use lab::run;
 
 #[cfg(feature = "lab")]
 mod lab {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::time::{Duration, Instant};
 
     use anyhow::{Result, ensure};
@@ -141,7 +144,6 @@ mod lab {
         fn run(mut self) -> Report {
             self.start();
             let full_view = self.wait_full(Duration::from_secs(60));
-            self.net.run(Duration::from_secs(10));
             let price = self.quiet_time();
             let killed_at = self.kill();
             let detected = self.detections(&killed_at);
@@ -192,7 +194,7 @@ mod lab {
         /// Lets a peer stand still and work in turns, from the tenth second on.
         fn stumble(&mut self, peer: usize) {
             let mut draws = seeded(self.args.seed, 100_000 + peer as u64);
-            let end = Mono::ZERO.after(Duration::from_secs(self.args.seconds + 10));
+            let end = Mono::ZERO.after(Duration::from_secs(self.args.seconds));
             let mut at = Mono::ZERO.after(Duration::from_secs(10));
             while at < end {
                 let pause = Duration::from_millis(100 + draws.next_u64() % 19_900);
@@ -210,20 +212,21 @@ mod lab {
                 || !(self.hidden.contains(&observer) || self.hidden.contains(&subject))
         }
 
-        /// Whether every running peer sees exactly those running ones that it may.
+        /// Whether every running peer sees those running ones that it may; the slow are not counted.
         fn views_are_right(&self) -> bool {
-            let up: Vec<usize> =
-                (0..self.args.peers).filter(|peer| self.net.cluster.is_up(*peer)).collect();
-            up.iter().filter(|peer| !self.slow.contains(peer)).all(|observer| {
-                let expected: BTreeSet<PkiId> = up
-                    .iter()
-                    .filter(|subject| *subject != observer && self.may_know(*observer, **subject))
-                    .filter(|subject| !self.slow.contains(subject))
-                    .map(|subject| self.net.pki_id(*subject))
-                    .collect();
-                let members = self.net.cluster.machine(*observer).members();
-                let seen: BTreeSet<PkiId> = members.iter().map(|member| member.pki_id).collect();
-                expected.is_subset(&seen)
+            let up: Vec<usize> = (0..self.args.peers)
+                .filter(|peer| self.net.cluster.is_up(*peer) && !self.slow.contains(peer))
+                .collect();
+            up.iter().all(|observer| {
+                let expected =
+                    up.iter().filter(|peer| *peer != observer && self.may_know(*observer, **peer));
+                // Counting first: a look at every name is dear among a thousand.
+                let machine = self.net.cluster.machine(*observer);
+                machine.stats().alive >= expected.clone().count() && {
+                    let members = machine.members();
+                    let seen: BTreeSet<PkiId> = members.iter().map(|m| m.pki_id).collect();
+                    expected.into_iter().all(|peer| seen.contains(&self.net.pki_id(*peer)))
+                }
             })
         }
 
@@ -238,29 +241,55 @@ mod lab {
             Some(self.net.cluster.now().mono.since(since))
         }
 
-        /// Messages and bytes per peer and second, signatures checked per message.
+        /// Messages and bytes per peer and second, signatures checked per message: from ten seconds after
+        /// the views were full until the seconds are over.
         fn quiet_time(&mut self) -> (f64, f64, f64) {
+            self.net.run(SETTLING);
+            let begin = self.net.cluster.now().mono;
+            let end = Mono::ZERO.after(Duration::from_secs(self.args.seconds));
+            let end = end.max(begin.after(SETTLING));
             let before = self.net.cluster.stats().clone();
-            let checks = self.net.authority.signature_checks();
-            self.net.run(Duration::from_secs(self.args.seconds));
+            let checks = self.checks();
+            self.net.run(end.since(begin));
             let after = self.net.cluster.stats();
-            let per = (self.args.peers.max(1) as f64) * (self.args.seconds.max(1) as f64);
+            let per = (self.args.peers.max(1) as f64) * end.since(begin).as_secs_f64();
             let messages = (after.messages - before.messages) as f64;
-            let checks = (self.net.authority.signature_checks() - checks) as f64;
+            let checks = (self.checks() - checks) as f64;
             let bytes = (after.bytes - before.bytes) as f64;
             (messages / per, bytes / per, checks / messages.max(1.0))
         }
 
+        /// Signatures that peers had to check, those whose verdict the host had at hand included.
+        fn checks(&self) -> u64 {
+            self.net.authority.signature_checks() + self.net.cluster.host().checks_saved
+        }
+
+        /// Crashes peers, each when the one before is known to be dead.
         fn kill(&mut self) -> Vec<(usize, Mono)> {
             let last = (self.args.orgs..self.args.peers).rev();
             let victims: Vec<usize> =
                 last.filter(|peer| !self.slow.contains(peer)).take(self.args.kill).collect();
-            let now = self.net.cluster.now().mono;
-            victims.iter().for_each(|peer| self.net.cluster.crash(*peer));
-            if !victims.is_empty() {
-                self.net.run(Duration::from_secs(15));
+            let mut draws = seeded(self.args.seed, 9);
+            let mut killed = Vec::new();
+            for victim in victims {
+                // Crashes fall anywhere between two beats.
+                self.net.run(Duration::from_millis(draws.next_u64() % 2000));
+                killed.push((victim, self.net.cluster.now().mono));
+                self.net.cluster.crash(victim);
+                for _ in 0..DETECTION.as_secs() {
+                    self.net.run(Duration::from_secs(1));
+                    if (0..self.args.peers).all(|peer| !self.sees(peer, victim)) {
+                        break;
+                    }
+                }
             }
-            victims.into_iter().map(|peer| (peer, now)).collect()
+            killed
+        }
+
+        fn sees(&self, observer: usize, victim: usize) -> bool {
+            self.net.cluster.is_up(observer)
+                && !self.slow.contains(&observer)
+                && self.net.sees_peer(observer, victim)
         }
 
         /// How long each running peer took to notice each crash.
@@ -331,15 +360,20 @@ mod lab {
 
         /// Members that were named to somebody who must not know them.
         fn leaks(&self) -> usize {
-            let index =
-                |pki_id: &PkiId| (0..self.args.peers).find(|p| self.net.pki_id(*p) == *pki_id);
+            let index: BTreeMap<PkiId, usize> =
+                (0..self.args.peers).map(|peer| (self.net.pki_id(peer), peer)).collect();
             let told = &self.net.cluster.host().told;
             told.iter()
-                .filter(|(to, about)| match (index(to), index(about)) {
-                    (Some(to), Some(about)) => to != about && !self.may_know(to, about),
+                .filter(|(to, about)| match (index.get(to), index.get(about)) {
+                    (Some(to), Some(about)) => to != about && !self.may_know(*to, *about),
                     _ => true,
                 })
                 .count()
         }
     }
+
+    /// Between the first full view and the quiet time; the quiet time is no shorter.
+    const SETTLING: Duration = Duration::from_secs(10);
+    /// A crash that not everybody has noticed by then is given up.
+    const DETECTION: Duration = Duration::from_secs(15);
 }
