@@ -1,6 +1,8 @@
 //! The loop that runs a peer, and what it can be asked from outside.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gossip_api::{ChannelId, GossipError, Machine, Message, NetworkMember, PkiId, Verified};
 use gossip_comm::{Clock, Comm};
@@ -52,8 +54,14 @@ pub struct Status {
     pub connections: usize,
     /// Identities known.
     pub identities: usize,
+    /// Who of those connected dialled us: proof that our address can be reached.
+    pub dialled_us: usize,
+    /// How long the peer has been running.
+    pub uptime: Duration,
     /// Each channel.
     pub channels: Vec<ChannelStatus>,
+    /// What each channel's own source of blocks is called, where there is one.
+    pub sources: BTreeMap<ChannelId, String>,
 }
 
 /// Runs the peer until it is told to stop.

@@ -24,6 +24,7 @@ use crate::hosting::{Ask, Hosting, send_all, take_payload};
 use crate::joining::{Channel, DeliveryFactory, EpochStore};
 use crate::metrics::ServiceMetrics;
 use crate::peer::{Action, Input, Peer, ReadPurpose};
+use crate::traffic::Traffic;
 use crate::verify::{Judged, Trust, judge};
 
 /// The world, as far as a peer acts on it.
@@ -33,6 +34,7 @@ pub(crate) struct Effects {
     channels: BTreeMap<ChannelId, Channel>,
     deliveries: BTreeMap<ChannelId, Delivery>,
     hosting: Hosting,
+    traffic: Traffic,
     /// When gauges are set again.
     gauge_at: Mono,
     /// When certificates that have run out are looked for again.
@@ -111,13 +113,19 @@ impl Shared {
 }
 
 impl Effects {
-    pub(crate) fn new(shared: Arc<Shared>, comm: Arc<dyn Comm>, hosting: Hosting) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        comm: Arc<dyn Comm>,
+        hosting: Hosting,
+        traffic: Traffic,
+    ) -> Self {
         Self {
             shared,
             comm,
             channels: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             hosting,
+            traffic,
             gauge_at: Mono::ZERO,
             sweep_at: Mono::ZERO,
             goodbye: None,
@@ -126,10 +134,13 @@ impl Effects {
 
     /// Turns an event of the transport into an input, unless it is refused or has to be verified first.
     pub(crate) fn receive(&mut self, now: Now, peer: &Peer, event: Event) -> Option<Input> {
+        let height = |channel: &ChannelId| peer.height(channel);
+        self.traffic.count_event(now.mono, &self.shared.identities, &event, height);
         match event {
             Event::Connected(connected) => Some(Input::Connected(connected)),
             Event::Disconnected { peer, cause } => {
                 debug!(%peer, ?cause, "disconnected");
+                self.traffic.disconnected(&peer);
                 Some(Input::Disconnected(peer))
             }
             Event::DialFailed { endpoint, reason } => {
@@ -208,7 +219,12 @@ impl Effects {
     /// Acts on what was asked from outside the loop.
     pub(crate) fn note(&mut self, now: Now, peer: &Peer, note: Note) -> Option<Input> {
         match note {
-            Note::Input(input) => Some(input),
+            Note::Input(input) => {
+                if let Input::Committed { channel, outcome: Ok(height) } = &input {
+                    self.traffic.committed(now.mono, channel, *height);
+                }
+                Some(input)
+            }
             Note::Verified { from, message, judged: Some((name, sequence)) }
                 if peer.config_sequence(&name) != sequence =>
             {
@@ -225,7 +241,10 @@ impl Effects {
                     members: peer.members(),
                     connections: peer.connections(),
                     identities: self.shared.identities.len(),
+                    dialled_us: peer.dialled_us(),
+                    uptime: now.mono.since(Mono::ZERO),
                     channels: peer.channel_statuses(now),
+                    sources: self.source_names(),
                 };
                 // Who asked may have given up.
                 let _ = answer.send(status);
@@ -241,6 +260,13 @@ impl Effects {
             }
             Note::Ask(ask) => self.ask(peer, *ask),
         }
+    }
+
+    fn source_names(&self) -> BTreeMap<ChannelId, String> {
+        let named = |(name, channel): (&ChannelId, &Channel)| {
+            Some((name.clone(), channel.source.as_ref()?.name()))
+        };
+        self.channels.iter().filter_map(named).collect()
     }
 
     /// Does what the host asks for. Who asked may have given up: its answer is sent all the same.
@@ -335,7 +361,10 @@ impl Effects {
     /// Carries out one action.
     pub(crate) fn perform(&mut self, action: Action) {
         match action {
-            Action::Comm(command) => self.comm.command(command),
+            Action::Comm(command) => {
+                self.traffic.count_command(&self.shared.identities, &command);
+                self.comm.command(command);
+            }
             Action::Sign(message) => self.sign(message),
             Action::CheckMember { from, entry } => self.shared.compute(move |shared| {
                 let member = shared.trust().check_member(shared.clock.now(), entry);
@@ -393,6 +422,7 @@ impl Effects {
         info!(%channel, "left");
         self.channels.remove(channel);
         self.deliveries.remove(channel);
+        self.traffic.left(channel);
         let unnamed = self.shared.tracker.forget(channel);
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
@@ -444,6 +474,7 @@ impl Effects {
             for status in peer.channel_stats() {
                 self.shared.metrics.state(&status.0, &status.1);
                 self.shared.metrics.peers_known(&status.0, status.2);
+                self.shared.metrics.leader(&status.0, peer.leads(&status.0));
             }
         }
         if now >= self.sweep_at {

@@ -31,6 +31,7 @@ mod peer;
 mod service;
 #[cfg(feature = "store")]
 pub mod store;
+mod traffic;
 mod verify;
 
 pub use driver::Status;

@@ -78,6 +78,8 @@ pub struct Peer {
     node: Node,
     channels: BTreeMap<ChannelId, PeerChannel>,
     connected: BTreeSet<PkiId>,
+    /// Those of them that dialled us.
+    inbound: BTreeSet<PkiId>,
     /// Our open questions: which channel's state transfer asked, and under which of its own numbers.
     requests: BTreeMap<RequestId, (ChannelId, u64)>,
     next_request: u64,
@@ -193,6 +195,7 @@ impl Peer {
             node,
             channels: BTreeMap::new(),
             connected: BTreeSet::new(),
+            inbound: BTreeSet::new(),
             requests: BTreeMap::new(),
             next_request: 0,
         }
@@ -267,6 +270,11 @@ impl Peer {
     /// Who is connected.
     pub fn connected(&self) -> impl Iterator<Item = &PkiId> {
         self.connected.iter()
+    }
+
+    /// How many of those connected dialled us.
+    pub fn dialled_us(&self) -> usize {
+        self.inbound.len()
     }
 
     /// How many peers are connected.

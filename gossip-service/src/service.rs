@@ -25,6 +25,7 @@ use crate::hosting::Hosting;
 use crate::joining::{Channel, DeliveryFactory, EpochStore};
 use crate::metrics::ServiceMetrics;
 use crate::peer::{Input, Peer, PeerConfig, PeerSelf};
+use crate::traffic::Traffic;
 
 /// Why a service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +124,7 @@ impl Service {
         let hosting = Hosting::new(ChaCha8Rng::from_rng(&mut rng));
         let peer =
             Peer::new(parts.me.clone(), parts.config, Arc::clone(&parts.codec), rng, clock.now());
+        let traffic = Traffic::new(&parts.registry)?;
         let visible_outside = parts.me.external_endpoint.is_some();
         let shared = Arc::new(Shared {
             own: parts.me.pki_id,
@@ -143,7 +145,7 @@ impl Service {
             clock,
             metrics: ServiceMetrics::new(&parts.registry)?,
         });
-        let effects = Effects::new(Arc::clone(&shared), Arc::clone(&parts.comm), hosting);
+        let effects = Effects::new(Arc::clone(&shared), Arc::clone(&parts.comm), hosting, traffic);
         let comm = Arc::clone(&parts.comm);
         tasks.spawn(driver::run(peer, effects, comm, inbox, clock, shutdown.clone()));
         let me = Arc::new(parts.me);

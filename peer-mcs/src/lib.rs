@@ -59,4 +59,5 @@ pub use channels::Channels;
 pub use error::{ChannelError, Disbelief, IdentityError, MspError, SignatureError};
 pub use key::sha256;
 pub use mcs::{Mcs, Tip, pki_id};
+pub use msp::certificate::certificate_expires;
 pub use msp::directory::{LocalMsp, read_key_file};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gossip_api::{ChannelId, Height, Machine, Mono, Now, SeqNum, Wakeup, earliest};
+use gossip_api::{ChannelId, Height, Machine, Mono, Now, PkiId, SeqNum, Wakeup, earliest};
 use gossip_election::Election;
-use gossip_state::{ByOrigin, Server, StateTransfer};
+use gossip_state::{ByOrigin, Server, StalledReason, StateTransfer};
 
 use super::lead::Lead;
 use crate::node::ChannelPeer;
@@ -18,6 +18,8 @@ pub(crate) struct PeerChannel {
     pub(crate) lead: Lead,
     pub(crate) delivering: bool,
     pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// Height that a valid block proves.
+    pub(crate) proved: Height,
 }
 
 /// How a channel stands, for people.
@@ -29,8 +31,12 @@ pub struct ChannelStatus {
     pub height: Height,
     /// The number that is missing first.
     pub next: SeqNum,
+    /// Height that a valid block proves; what others state is no more than a claim.
+    pub proved: Height,
     /// Whether we lead.
     pub leader: bool,
+    /// Who leads our organisation, as far as we know.
+    pub leader_peer: Option<PkiId>,
     /// Since when we lead, or do not.
     pub leader_since: Mono,
     /// Why we lead, or do not.
@@ -45,6 +51,20 @@ pub struct ChannelStatus {
     pub peers: Vec<ChannelPeer>,
     /// What the channel waits for, if it does not get on.
     pub stalled_reason: Option<String>,
+    /// Whether that takes an operator: a conflict, or a ledger that refuses.
+    pub needs_operator: bool,
+}
+
+impl ChannelStatus {
+    /// Whether the channel stands still until somebody does something about it.
+    pub const fn is_failing(&self) -> bool {
+        self.needs_operator
+    }
+
+    /// How many blocks are proved that our ledger lacks.
+    pub const fn lag(&self) -> u64 {
+        self.proved.get().saturating_sub(self.height.get())
+    }
 }
 
 impl PeerChannel {
@@ -88,9 +108,16 @@ impl PeerChannel {
         name: ChannelId,
         peers: Vec<ChannelPeer>,
     ) -> ChannelStatus {
+        let stalled = self.state.stalled_reason(now);
+        let needs_operator = matches!(
+            stalled,
+            Some(StalledReason::Halted { .. } | StalledReason::LedgerFails { .. })
+        );
         ChannelStatus {
             name,
             height: self.state.height(),
+            proved: self.proved.max(self.state.height()),
+            leader_peer: self.election.leadership().leader,
             next: self.state.next_missing(),
             leader: self.lead.leading,
             leader_since: self.lead.since,
@@ -99,7 +126,8 @@ impl PeerChannel {
             committed: self.state.stats().committed,
             refused: self.refused.clone(),
             peers,
-            stalled_reason: self.state.stalled_reason(now).map(|reason| reason.to_string()),
+            stalled_reason: stalled.map(|reason| reason.to_string()),
+            needs_operator,
         }
     }
 }

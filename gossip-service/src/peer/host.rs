@@ -26,6 +26,11 @@ impl Peer {
         self.channels.contains_key(channel)
     }
 
+    /// Whether we lead our organisation in the channel.
+    pub fn leads(&self, channel: &ChannelId) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.election.is_leader())
+    }
+
     /// State infos believed in a channel, ours included.
     pub fn announcements(&self, channel: &ChannelId) -> impl Iterator<Item = &Verified<Message>> {
         self.node.announcements(channel)
@@ -85,11 +90,14 @@ impl Peer {
 
     /// A block is valid, for the first time.
     pub(super) fn deliver_block(
-        &self,
+        &mut self,
         channel: &ChannelId,
         block: &Block,
         origin: BlockOrigin,
     ) -> Action {
+        if let Some(held) = self.channels.get_mut(channel) {
+            held.proved = held.proved.max(block.number.height());
+        }
         let message = DataMessage { channel: channel.clone(), block: block.clone() };
         Action::Deliver {
             from: origin.peer().unwrap_or(self.me.pki_id),

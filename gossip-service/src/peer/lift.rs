@@ -18,6 +18,9 @@ impl Peer {
     pub(super) fn on_connected(&mut self, now: Now, connected: Connected) -> Vec<Action> {
         let Connected { peer, identity, org, epoch, dialled } = connected;
         self.connected.insert(peer);
+        if dialled.is_none() {
+            self.inbound.insert(peer);
+        }
         let input = gossip_discovery::Input::Connected { peer, identity, org, epoch, dialled };
         let mut actions = self.tell_discovery(now, input);
         actions.extend(self.tell_node(now, node::Input::Connected(peer)));
@@ -26,6 +29,7 @@ impl Peer {
 
     pub(super) fn on_disconnected(&mut self, now: Now, peer: PkiId) -> Vec<Action> {
         self.connected.remove(&peer);
+        self.inbound.remove(&peer);
         let mut actions = self.tell_discovery(now, gossip_discovery::Input::Disconnected { peer });
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
         for name in names {
@@ -135,6 +139,7 @@ impl Peer {
                 lead: Lead::default(),
                 delivering: false,
                 refused: std::collections::BTreeMap::new(),
+                proved: height,
             };
             self.channels.insert(name.clone(), channel);
         }

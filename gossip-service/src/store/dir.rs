@@ -50,6 +50,11 @@ impl DataDir {
         &self.path
     }
 
+    /// The part of a channel's file names that tells it from others.
+    pub fn stem(channel: &ChannelId) -> String {
+        file_stem(channel)
+    }
+
     /// Whether there is a store of the channel, in whatever state.
     pub fn holds(&self, channel: &ChannelId) -> bool {
         self.path.join(format!("{}.redb", file_stem(channel))).exists()

@@ -53,6 +53,15 @@ pub(crate) struct Extensions {
     pub(crate) unhandled_critical: Option<ObjectIdentifier>,
 }
 
+/// When a certificate (DER) runs out; the instant is still good.
+///
+/// # Errors
+/// In words for people, if it is not readable as one that we accept.
+pub fn certificate_expires(der: &[u8]) -> Result<gossip_api::Wall, String> {
+    let certificate = Certificate::parse(der)?;
+    Ok(gossip_api::Wall::from_unix_seconds(certificate.not_after))
+}
+
 impl Certificate {
     /// Parses DER.
     ///

@@ -1,25 +1,29 @@
 //! Channels as the daemon holds them: a store, the trust of their configuration, and a source.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use gossip_api::{Block, BlockCodec, BlockSource, ChannelId, JoinChannelMessage, Ledger, SeqNum};
+use gossip_api::{
+    Block, BlockCodec, BlockSource, ChannelId, Gossip as _, GossipError, JoinChannelMessage,
+    Ledger, SeqNum,
+};
 use gossip_comm::TlsMaterial;
 use gossip_comm::quic::QuicComm;
 use gossip_service::store::{BlockStore, DataDir};
-use gossip_service::{Channel, ConfigHost, TermStore};
+use gossip_service::{Channel, ConfigHost, Service, TermStore};
 use peer_mcs::{Channels, FabricCodec};
 
 use crate::Failure;
 use crate::config::ChannelFiles;
+use crate::joined::Joined;
 use crate::source::FileSource;
 
 /// Applies committed configurations: to the trust store, and to the transport's roots.
 pub(crate) struct TrustHost {
     pub(crate) channels: Arc<Channels>,
     pub(crate) comm: Arc<QuicComm>,
-    pub(crate) tls: TlsMaterial,
+    pub(crate) tls: Mutex<TlsMaterial>,
 }
 
 impl ConfigHost for TrustHost {
@@ -37,7 +41,7 @@ impl ConfigHost for TrustHost {
 impl TrustHost {
     /// Lets the transport trust the TLS roots of every joined channel, and cut off whom nobody vouches for.
     pub(crate) fn refresh_roots(&self) -> Result<(), gossip_comm::CommError> {
-        let mut tls = self.tls.clone();
+        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let cas = self.channels.all().into_iter().flat_map(|channel| channel.tls_cas());
         for certificate in cas.map(|ca| ca.certificate.to_vec()) {
             if !tls.roots.contains(&certificate) {
@@ -48,6 +52,151 @@ impl TrustHost {
         self.comm.recheck();
         Ok(())
     }
+}
+
+impl TrustHost {
+    /// Our own certificate, key and roots were read again.
+    pub(crate) fn renew(&self, tls: TlsMaterial) -> Result<(), gossip_comm::CommError> {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls;
+        self.refresh_roots()
+    }
+}
+
+/// The channels of a running peer, and how they become more or fewer.
+#[derive(Clone)]
+pub(crate) struct Membership {
+    pub(crate) data: DataDir,
+    pub(crate) channels: Arc<Channels>,
+    pub(crate) host: Arc<TrustHost>,
+    pub(crate) joined: Joined,
+    /// One change at a time.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Why a channel was not joined.
+#[derive(Debug)]
+pub(crate) enum JoinError {
+    /// What was sent is no genesis block.
+    Malformed(String),
+    /// It is joined already.
+    Exists(ChannelId),
+    /// It is not for us, or contradicts what we hold.
+    Refused(String),
+    /// Something broke.
+    Failed(String),
+}
+
+impl Membership {
+    /// Joins a channel by its genesis block, now and at the next start.
+    // fabric: orderer/common/channelparticipation/restapi.go JoinChannel
+    pub(crate) async fn join(
+        &self,
+        service: &Service,
+        genesis: Bytes,
+    ) -> Result<ChannelId, JoinError> {
+        let _turn = self.turn.lock().await;
+        let block = FabricCodec
+            .split(&genesis)
+            .map_err(|error| JoinError::Malformed(format!("that is no block: {error}")))?;
+        let trust = peer_mcs::Channel::from_config_block(&block).map_err(|error| {
+            JoinError::Malformed(format!("that is no genesis block to begin with: {error}"))
+        })?;
+        let name = trust.id().clone();
+        if block.number != SeqNum::new(0) {
+            return Err(JoinError::Malformed(format!(
+                "that is block {} of channel {name}, not its genesis block",
+                block.number
+            )));
+        }
+        if self.channels.current(&name).is_some() {
+            return Err(JoinError::Exists(name));
+        }
+        let file = self.joined.add(&name, &genesis).map_err(|error| {
+            JoinError::Failed(format!("the genesis block cannot be kept: {error}"))
+        })?;
+        let outcome = self.enter(service, ChannelFiles::joined(file)).await;
+        if let Err(reason) = outcome {
+            self.channels.leave(&name);
+            self.joined.forget(&name).map_err(|error| JoinError::Failed(error.to_string()))?;
+            return Err(reason);
+        }
+        Ok(name)
+    }
+
+    async fn enter(&self, service: &Service, files: ChannelFiles) -> Result<(), JoinError> {
+        let channel = open(&files, &self.data, &self.channels, Arc::clone(&self.host)).await;
+        let channel = channel.map_err(|failure| match failure {
+            Failure::Config(reason) => JoinError::Refused(reason),
+            Failure::Run(reason) => JoinError::Failed(reason),
+        })?;
+        self.host.refresh_roots().map_err(|error| JoinError::Failed(error.to_string()))?;
+        service.join(channel).await.map_err(|error| {
+            if matches!(error, GossipError::NotAMember(_)) {
+                JoinError::Refused(error.to_string())
+            } else {
+                JoinError::Failed(error.to_string())
+            }
+        })
+    }
+
+    /// Leaves a channel, now and at the next start; tells whether it was joined. The ledger is kept.
+    pub(crate) async fn leave(
+        &self,
+        service: &Service,
+        channel: &ChannelId,
+    ) -> Result<bool, String> {
+        let _turn = self.turn.lock().await;
+        match service.leave_chan(channel).await {
+            Ok(()) => {}
+            Err(GossipError::NoSuchChannel(_)) => return Ok(false),
+            Err(error) => return Err(error.to_string()),
+        }
+        self.channels.leave(channel);
+        self.host.refresh_roots().map_err(|error| error.to_string())?;
+        self.joined.leave(channel).map_err(|error| {
+            format!("the channel is left, and will be joined again at the next start: {error}")
+        })?;
+        Ok(true)
+    }
+
+    /// Everything to join at a start: what the configuration names, and what was joined while the peer ran.
+    pub(crate) async fn at_start(
+        &self,
+        configured: &[ChannelFiles],
+    ) -> Result<Vec<Channel>, Failure> {
+        let unreadable = |error: std::io::Error| {
+            Failure::Run(format!("joined channels are unreadable: {error}"))
+        };
+        let mut channels = Vec::new();
+        for files in configured {
+            let genesis = read_genesis(&files.genesis)?;
+            if name_of(&genesis).is_some_and(|name| self.joined.is_left(&name)) {
+                tracing::info!(
+                    genesis = %files.genesis.display(),
+                    "channel was left while the peer ran: not joined; `gossip-peer channel join` joins it again"
+                );
+                continue;
+            }
+            channels.push(self.open(files).await?);
+        }
+        for file in self.joined.blocks().map_err(unreadable)? {
+            let genesis = read_genesis(&file)?;
+            let name = name_of(&genesis);
+            if name.is_some_and(|name| self.channels.current(&name).is_none()) {
+                channels.push(self.open(&ChannelFiles::joined(file)).await?);
+            }
+        }
+        Ok(channels)
+    }
+
+    async fn open(&self, files: &ChannelFiles) -> Result<Channel, Failure> {
+        open(files, &self.data, &self.channels, Arc::clone(&self.host)).await
+    }
+}
+
+/// The channel that a block says it is of.
+fn name_of(block: &Block) -> Option<ChannelId> {
+    ChannelId::new(&peer_mcs::channel_of(block).ok()?).ok()
 }
 
 /// Opens a channel's store, begins it with the genesis block if it is new, and builds the trust that is in

@@ -7,14 +7,20 @@
     reason = "a command line tool speaks to its terminal"
 )]
 
+mod channel;
 mod channels;
+mod client;
 mod config;
+mod doctor;
+mod joined;
 mod ledger;
+mod logging;
 mod material;
 mod operations;
 mod source;
 mod start;
 mod status;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +42,11 @@ enum Command {
     Node(Node),
     /// Ask a running peer how it stands.
     Status(status::StatusArgs),
+    /// Join, show and leave the channels of a running peer.
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
+    /// Look for what will go wrong: certificates, files, addresses, neighbours.
+    Doctor(doctor::DoctorArgs),
     /// Look at the blocks that a stopped peer holds.
     #[command(subcommand)]
     Ledger(Ledger),
@@ -78,6 +89,15 @@ enum Failure {
     Run(String),
 }
 
+impl Failure {
+    /// What to tell.
+    fn sentence(&self) -> &str {
+        match self {
+            Self::Config(sentence) | Self::Run(sentence) => sentence,
+        }
+    }
+}
+
 impl From<config::Failure> for Failure {
     fn from(failure: config::Failure) -> Self {
         Self::Config(failure.0)
@@ -88,6 +108,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Node(Node::Start(file)) => start::run(&file.config),
         Command::Status(args) => status::run(&args),
+        Command::Channel(command) => channel::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Ledger(Ledger::Check(args)) => ledger::check(&args),
         Command::Config(ConfigCommand::Check(file)) => check_config(&file),
     };
@@ -107,9 +129,18 @@ fn main() -> ExitCode {
 fn check_config(file: &ConfigFile) -> Result<(), Failure> {
     let config = config::load(&file.config)?;
     start::machines(&config)?;
-    material::load(&config)?;
+    let material = material::load(&config)?;
+    for soon in doctor::expiring(&config, &material)? {
+        println!("expires: {soon}");
+    }
+    if let Some(files) = &config.operations.tls {
+        tls::Acceptor::open(files)?;
+    }
     for (key, why) in &config.notices.ignored {
         println!("ignored: {key} ({why})");
+    }
+    for cost in &config.notices.costs {
+        println!("costs: {cost}");
     }
     for key in &config.notices.foreign {
         println!("not ours: {key}");

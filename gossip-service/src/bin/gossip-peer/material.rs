@@ -1,5 +1,6 @@
 //! Keys, certificates and the local MSP, read before anything starts.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,21 +20,41 @@ pub(crate) struct Material {
 pub(crate) fn load(config: &Config) -> Result<Material, Failure> {
     let msp = LocalMsp::from_dir(&config.msp_dir, &config.msp_id)
         .map_err(|error| Failure::Config(error.to_string()))?;
-    let key = read_key_file(&config.tls.key).map_err(|error| Failure::Config(error.to_string()))?;
     let mut roots: Vec<Vec<u8>> = msp.tls_cas().map(|ca| ca.to_vec()).collect();
     if let Some(file) = &config.tls.roots {
         roots.extend(certificates(file)?);
     }
     let tls = TlsMaterial {
         chain: certificates(&config.tls.cert)?,
-        key: SecretBytes::new(key_der(&config.tls.key, &key)?),
+        key: SecretBytes::new(private_key(&config.tls.key)?),
         roots,
     };
     Ok(Material { msp: Arc::new(msp), tls })
 }
 
+/// The private key in a PEM file that its owner, and we, alone can read, as DER.
+pub(crate) fn private_key(file: &Path) -> Result<Vec<u8>, Failure> {
+    check_owner(file)?;
+    let text = read_key_file(file).map_err(|error| Failure::Config(error.to_string()))?;
+    key_der(file, &text)
+}
+
+/// Whoever owns a key can replace it.
+fn check_owner(file: &Path) -> Result<(), Failure> {
+    let Ok(found) = std::fs::metadata(file) else { return Ok(()) };
+    let we = rustix::process::geteuid().as_raw();
+    if found.uid() == we || we == 0 {
+        return Ok(());
+    }
+    Err(Failure::Config(format!(
+        "{} belongs to user {}, and this process runs as {we}: change the owner",
+        file.display(),
+        found.uid()
+    )))
+}
+
 /// The certificates of a PEM file, as DER.
-fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let text = std::fs::read(file)
         .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
     let blocks = pem::parse_many(&text).map_err(|error| {

@@ -1,6 +1,5 @@
 //! `gossip-peer node start`: puts a peer together from its configuration and runs it.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +22,17 @@ use prometheus::Registry;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing::{error, info, warn};
 
 use crate::Failure;
-use crate::channels::{TrustHost, open};
+use crate::channels::{Membership, TrustHost};
 use crate::config::{self, Config, Leadership};
+use crate::joined::Joined;
+use crate::logging::LogLevels;
 use crate::material::{self, Material};
-use crate::operations::{Operations, router};
+use crate::operations::{Operations, router, serve as operations};
 use crate::status::Who;
+use crate::{doctor, tls};
 
 /// Runs a peer until SIGTERM or Ctrl-C.
 pub(crate) fn run(file: &Path) -> Result<(), Failure> {
@@ -42,13 +43,20 @@ pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let data =
         DataDir::open(&config.data_dir).map_err(|error| Failure::Config(error.to_string()))?;
-    init_logging();
+    let levels = LogLevels::start(config.log_spec.as_deref())
+        .map_err(|error| Failure::Config(format!("gossipPeer.logging.spec: {error}")))?;
     tell_notices(&config);
+    for soon in doctor::expiring(&config, &material)? {
+        warn!("{soon}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Run(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(serve(config, machines, material, data))
+    let outcome = runtime.block_on(serve(file, config, machines, material, data, levels));
+    // What blocks a thread for long, such as a commit on a slow disk, does not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    outcome
 }
 
 /// The machines' configurations, contradictions ruled out.
@@ -110,18 +118,12 @@ fn state(config: &Config) -> Result<Checked<StateConfig>, ConfigError> {
     .checked()
 }
 
-fn init_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-}
-
 fn tell_notices(config: &Config) {
     for (key, why) in &config.notices.ignored {
         info!(key, why, "key read and not obeyed");
+    }
+    for cost in &config.notices.costs {
+        warn!("{cost}");
     }
     if !config.notices.foreign.is_empty() {
         info!(keys = config.notices.foreign.join(", "), "keys that are not ours, ignored");
@@ -129,10 +131,12 @@ fn tell_notices(config: &Config) {
 }
 
 async fn serve(
+    file: &Path,
     config: Config,
     machines: PeerConfig,
     material: Material,
     data: DataDir,
+    levels: LogLevels,
 ) -> Result<(), Failure> {
     let clock = Clock::start();
     let registry = Registry::new();
@@ -163,15 +167,21 @@ async fn serve(
     let host = TrustHost {
         channels: Arc::clone(&channels),
         comm: Arc::clone(&comm),
-        tls: material.tls.clone(),
+        tls: std::sync::Mutex::new(material.tls.clone()),
     };
     let host = Arc::new(host);
     let who =
         Who { endpoint: me.internal_endpoint.clone(), pki_id: me.pki_id, org: me.org.clone() };
-    let mut joined = Vec::new();
-    for files in &config.channels {
-        joined.push(open(files, &data, &channels, Arc::clone(&host)).await?);
-    }
+    let joined = Joined::open(&data)
+        .map_err(|error| Failure::Config(format!("gossipPeer.dataDir: {error}")))?;
+    let membership = Membership {
+        data: data.clone(),
+        channels: Arc::clone(&channels),
+        host: Arc::clone(&host),
+        joined,
+        turn: Arc::default(),
+    };
+    let channels = membership.at_start(&config.channels).await?;
     host.refresh_roots().map_err(|error| Failure::Config(error.to_string()))?;
     let epochs = Epochs { file: data.epoch(), comm: Arc::clone(&comm) };
     let transport: Arc<dyn Comm> = comm;
@@ -192,11 +202,11 @@ async fn serve(
         delivery: None,
     })
     .map_err(|error| Failure::Run(error.to_string()))?;
-    for channel in joined {
+    for channel in channels {
         service.join(channel).await.map_err(|error| Failure::Run(error.to_string()))?;
     }
-    let operations = Operations { service: service.clone(), registry, who };
-    let outcome = run_until_signal(&config, operations).await;
+    let operations = Operations { service: service.clone(), registry, who, levels, membership };
+    let outcome = run_until_signal(file, &config, operations).await;
     info!("stopping");
     if tokio::time::timeout(STOP_WITHIN, service.stop()).await.is_err() {
         warn!("tasks were still running, leaving anyway");
@@ -252,6 +262,7 @@ fn bind(
 ) -> Result<QuicComm, Failure> {
     let mut comm = CommConfig::new(config.listen, config.network.clone(), material.tls.clone());
     comm.secret = Some(SecretBytes::new(secret.to_vec()));
+    comm.stop_timeout = GOODBYE_WITHIN;
     if let Some(timeout) = config.timings.dial_timeout {
         comm.dial_timeout = timeout;
     }
@@ -260,25 +271,75 @@ fn bind(
         .map_err(|error| Failure::Config(format!("peer.listenAddress {}: {error}", config.listen)))
 }
 
-async fn run_until_signal(config: &Config, operations: Operations) -> Result<(), Failure> {
-    let address = config.operations;
+async fn run_until_signal(
+    file: &Path,
+    config: &Config,
+    operations: Operations,
+) -> Result<(), Failure> {
+    let address = config.operations.listen;
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .map_err(|error| Failure::Config(format!("operations.listenAddress {address}: {error}")))?;
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
+    let acceptor = config.operations.tls.as_ref().map(tls::Acceptor::open).transpose()?;
+    let acceptor = acceptor.map(Arc::new);
+    let listen = |kind| {
+        signal(kind).map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
     info!(listen = %config.listen, operations = %address, "started");
-    let signals = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+    let reload = Reload {
+        host: Arc::clone(&operations.membership.host),
+        levels: operations.levels.clone(),
+        acceptor: acceptor.clone(),
+    };
+    let signals = async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = tokio::signal::ctrl_c() => return,
+                _ = hang_up.recv() => reload.run(file),
+            }
         }
     };
     tokio::select! {
-        outcome = axum::serve(listener, router(operations)) => {
+        outcome = operations::run(listener, acceptor, router(operations)) => {
             outcome.map_err(|error| Failure::Run(format!("operations endpoint: {error}")))
         }
         () = signals => Ok(()),
+    }
+}
+
+/// What SIGHUP reads again.
+struct Reload {
+    host: Arc<TrustHost>,
+    levels: LogLevels,
+    acceptor: Option<Arc<tls::Acceptor>>,
+}
+
+impl Reload {
+    /// Reads certificates and log levels again. What cannot be used changes nothing, and is told.
+    fn run(&self, file: &Path) {
+        match self.try_run(file) {
+            Ok(()) => info!("certificates and log levels read again"),
+            Err(failure) => error!(
+                "not everything could be read again, the rest is as it was: {}",
+                failure.sentence()
+            ),
+        }
+    }
+
+    fn try_run(&self, file: &Path) -> Result<(), Failure> {
+        let config = config::load(file)?;
+        let material = material::load(&config)?;
+        for soon in doctor::expiring(&config, &material)? {
+            warn!("{soon}");
+        }
+        self.host.renew(material.tls).map_err(|error| Failure::Config(error.to_string()))?;
+        if let Some(acceptor) = &self.acceptor {
+            acceptor.reload()?;
+        }
+        self.levels.configure(config.log_spec.as_deref()).map_err(Failure::Config)
     }
 }
 
@@ -290,5 +351,8 @@ fn random_generator() -> Result<ChaCha8Rng, Failure> {
     Ok(ChaCha8Rng::from_seed(seed))
 }
 
+/// How long connections may take to end in good order.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
+
 /// A stop that takes longer is a defect, and no reason to hang.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+const STOP_WITHIN: Duration = Duration::from_millis(700);

@@ -1,7 +1,6 @@
 //! `gossip-peer status`, and the report that it shows.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use gossip_service::{ChannelStatus, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
+use crate::client::ask_well;
 
 /// Who reports.
 #[derive(Clone, Debug)]
@@ -26,25 +26,40 @@ pub(crate) struct Report {
     peer: String,
     pki_id: String,
     org: String,
-    members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
     connections: usize,
     identities: usize,
-    channels: Vec<ChannelReport>,
+    /// Connected peers that dialled us: our address can be reached.
+    #[serde(default)]
+    pub(crate) dialled_us: usize,
+    /// Seconds since the start.
+    #[serde(default)]
+    uptime_s: f64,
+    pub(crate) channels: Vec<ChannelReport>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Member {
+pub(crate) struct Member {
     pki_id: String,
     org: Option<String>,
-    endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
     alive: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ChannelReport {
-    name: String,
+pub(crate) struct ChannelReport {
+    pub(crate) name: String,
     height: u64,
+    /// Height that a valid block proves.
+    #[serde(default)]
+    proved: u64,
+    /// Proved blocks that our ledger lacks.
+    #[serde(default)]
+    lag: u64,
     leader: bool,
+    /// Fingerprint of who leads our organisation, as far as the peer knows.
+    #[serde(default)]
+    leader_peer: Option<String>,
     /// Why it leads, or does not.
     leader_why: String,
     /// Seconds since the service's start at which that was decided.
@@ -57,7 +72,10 @@ struct ChannelReport {
     by_catch_up: u64,
     neighbours: usize,
     refused: u64,
-    stalled_reason: Option<String>,
+    /// What its own source of blocks is called.
+    #[serde(default)]
+    source: Option<String>,
+    pub(crate) stalled_reason: Option<String>,
 }
 
 /// Makes the report.
@@ -69,7 +87,9 @@ pub(crate) fn report(who: &Who, status: &Status) -> Report {
         members: status.members.iter().map(member).collect(),
         connections: status.connections,
         identities: status.identities,
-        channels: status.channels.iter().map(channel).collect(),
+        dialled_us: status.dialled_us,
+        uptime_s: status.uptime.as_secs_f64(),
+        channels: status.channels.iter().map(|held| channel(status, held)).collect(),
     }
 }
 
@@ -82,11 +102,14 @@ fn member(member: &NetworkMember) -> Member {
     }
 }
 
-fn channel(channel: &ChannelStatus) -> ChannelReport {
+fn channel(status: &Status, channel: &ChannelStatus) -> ChannelReport {
     ChannelReport {
         name: channel.name.to_string(),
         height: channel.height.get(),
+        proved: channel.proved.get(),
+        lag: channel.lag(),
         leader: channel.leader,
+        leader_peer: channel.leader_peer.map(|peer| peer.to_string()),
         leader_why: channel.leader_why.to_owned(),
         leader_since_s: channel.leader_since.since(gossip_api::Mono::ZERO).as_secs_f64(),
         delivering: channel.delivering,
@@ -96,6 +119,7 @@ fn channel(channel: &ChannelStatus) -> ChannelReport {
         by_catch_up: channel.committed.catch_up,
         neighbours: channel.peers.len(),
         refused: channel.refused.values().sum(),
+        source: status.sources.get(&channel.name).cloned(),
         stalled_reason: channel.stalled_reason.clone(),
     }
 }
@@ -109,48 +133,52 @@ pub(crate) struct StatusArgs {
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
+    /// Again every second, until Ctrl-C; with `--json` one object a line.
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Asks a running peer.
 pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
-    let config = crate::config::load(&args.config)?;
-    let body = get(config.operations, "/status").map_err(|reason| {
-        Failure::Run(format!("no answer from the peer at {}: {reason}", config.operations))
-    })?;
-    let report: Report = serde_json::from_str(&body)
-        .map_err(|error| Failure::Run(format!("the peer's answer is not a report: {error}")))?;
-    if args.json {
-        println!("{body}");
-    } else {
-        print!("{}", table(&report));
+    loop {
+        let shown = shown(args);
+        if !args.watch {
+            print!("{}", shown?);
+            return Ok(());
+        }
+        // Who watches wants to see the peer come back.
+        let text = shown.unwrap_or_else(|failure| format!("{}\n", failure.sentence()));
+        if args.json {
+            print!("{text}");
+        } else {
+            print!("{CLEAR}{text}");
+        }
+        std::io::stdout().flush().map_err(|error| Failure::Run(error.to_string()))?;
+        pause();
     }
-    Ok(())
 }
 
-/// One plain GET; the operations address is on loopback.
-fn get(address: std::net::SocketAddr, path: &str) -> Result<String, String> {
-    let text = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(text)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(text)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
-        .map_err(text)?;
-    let mut answer = String::new();
-    stream.take(ANSWER_MAX).read_to_string(&mut answer).map_err(text)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is cut off")?;
-    if head.starts_with("HTTP/1.1 200") {
-        Ok(body.to_owned())
-    } else {
-        Err(head.lines().next().unwrap_or_default().to_owned())
-    }
+fn shown(args: &StatusArgs) -> Result<String, Failure> {
+    let body = ask_well(&args.config, "GET", "/status", None)?;
+    let report: Report = serde_json::from_str(&body)
+        .map_err(|error| Failure::Run(format!("the peer's answer is not a report: {error}")))?;
+    Ok(if args.json { format!("{body}\n") } else { table(&report) })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command line tool without a runtime")]
+fn pause() {
+    std::thread::sleep(WATCH_EVERY);
 }
 
 fn table(report: &Report) -> String {
     let mut out = format!(
-        "peer {} ({}), {} members alive, {} connections\n",
+        "peer {} ({}), up {}, {} members alive, {} connections, {} of them dialled us\n",
         report.peer,
         report.org,
+        span(report.uptime_s),
         report.members.len(),
-        report.connections
+        report.connections,
+        report.dialled_us,
     );
     for member in &report.members {
         let org = member.org.as_deref().unwrap_or("?");
@@ -159,18 +187,30 @@ fn table(report: &Report) -> String {
         out += &format!("  member {short}  {org:<16} {endpoint}\n");
     }
     for channel in &report.channels {
+        let leads = match (&channel.leader_peer, channel.leader) {
+            (_, true) => "leads".to_owned(),
+            (Some(peer), false) => format!("follows {}", peer.get(..8).unwrap_or_default()),
+            (None, false) => "knows no leader".to_owned(),
+        };
         out += &format!(
-            "channel {}: height {}, {} ({}), {} peers; blocks by source {}, push {}, pull {}, catch-up {}; refused {}\n",
+            "channel {}: height {}, proved {}, {} behind; {leads} since {} ({})\n",
             channel.name,
             channel.height,
-            if channel.leader { "leading" } else { "following" },
+            channel.proved,
+            channel.lag,
+            span((report.uptime_s - channel.leader_since_s).max(0.0)),
             channel.leader_why,
+        );
+        out += &format!(
+            "  {} peers; blocks by source {}, push {}, pull {}, catch-up {}; refused {}; source {}{}\n",
             channel.neighbours,
             channel.by_source,
             channel.by_push,
             channel.by_pull,
             channel.by_catch_up,
             channel.refused,
+            channel.source.as_deref().unwrap_or("none"),
+            if channel.delivering { ", being read" } else { "" },
         );
         if let Some(reason) = &channel.stalled_reason {
             out += &format!("  waits: {reason}\n");
@@ -179,8 +219,19 @@ fn table(report: &Report) -> String {
     out
 }
 
-/// How long the peer may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A span of time for people.
+fn span(seconds: f64) -> String {
+    if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else if seconds < 7200.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}
 
-/// Longest answer read, in bytes.
-const ANSWER_MAX: u64 = 16 << 20;
+/// How often a watched status is shown.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Clears the terminal.
+const CLEAR: &str = "\x1b[2J\x1b[H";

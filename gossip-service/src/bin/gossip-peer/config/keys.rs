@@ -155,11 +155,11 @@ pub(super) const KEYS: &[Key] = &[
         PRIVATE,
     ),
     used("operations.listenAddress", Form::Text),
-    ignored("operations.tls.enabled", Form::Switch, LOOPBACK),
-    ignored("operations.tls.cert.file", Form::Text, LOOPBACK),
-    ignored("operations.tls.key.file", Form::Text, LOOPBACK),
-    ignored("operations.tls.clientAuthRequired", Form::Switch, LOOPBACK),
-    ignored("operations.tls.clientRootCAs.files", Form::List, LOOPBACK),
+    used("operations.tls.enabled", Form::Switch),
+    used("operations.tls.cert.file", Form::Text),
+    used("operations.tls.key.file", Form::Text),
+    used("operations.tls.clientAuthRequired", Form::Switch),
+    used("operations.tls.clientRootCAs.files", Form::List),
     ignored("metrics.provider", Form::Text, "metrics are always offered to Prometheus"),
     ignored("metrics.statsd.network", Form::Text, NO_STATSD),
     ignored("metrics.statsd.address", Form::Text, NO_STATSD),
@@ -167,9 +167,9 @@ pub(super) const KEYS: &[Key] = &[
     ignored("metrics.statsd.prefix", Form::Text, NO_STATSD),
     used("gossipPeer.dataDir", Form::Text),
     used("gossipPeer.channels", Form::Section),
+    used("gossipPeer.logging.spec", Form::Text),
 ];
 
 const NO_ELECTION: &str = "a lease of two seconds decides, see docs/operating.md";
 const PRIVATE: &str = "private data is not handled here";
-const LOOPBACK: &str = "the operations address must be on loopback";
 const NO_STATSD: &str = "statsd is not served";

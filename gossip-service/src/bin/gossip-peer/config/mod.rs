@@ -2,6 +2,7 @@
 //!
 //! Each failure is one sentence that says which key and what to change.
 
+mod costs;
 mod keys;
 mod tree;
 mod value;
@@ -28,12 +29,30 @@ pub(crate) struct Config {
     pub(crate) msp_dir: PathBuf,
     pub(crate) tls: TlsFiles,
     pub(crate) leadership: Leadership,
-    pub(crate) operations: SocketAddr,
+    pub(crate) operations: Operations,
     pub(crate) data_dir: PathBuf,
     pub(crate) channels: Vec<ChannelFiles>,
     pub(crate) timings: Timings,
+    /// What is logged, in Fabric's notation or in `RUST_LOG`'s.
+    pub(crate) log_spec: Option<String>,
     /// What the operator should be told, once.
     pub(crate) notices: Notices,
+}
+
+/// Where the operations endpoint is, and who may ask it.
+#[derive(Clone, Debug)]
+pub(crate) struct Operations {
+    pub(crate) listen: SocketAddr,
+    /// Mutual TLS; without it the address is on loopback.
+    pub(crate) tls: Option<OperationsTls>,
+}
+
+/// TLS material of the operations endpoint on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct OperationsTls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) client_roots: Vec<PathBuf>,
 }
 
 /// How the organisation finds its leader.
@@ -59,6 +78,13 @@ pub(crate) struct ChannelFiles {
     pub(crate) genesis: PathBuf,
     /// Directory of serialized blocks to read from when leading.
     pub(crate) source: Option<PathBuf>,
+}
+
+impl ChannelFiles {
+    /// A channel that was joined while the peer ran, kept in this file.
+    pub(crate) fn joined(genesis: PathBuf) -> Self {
+        Self { genesis, source: None }
+    }
 }
 
 /// Values that override a machine's default, where the operator set them.
@@ -87,6 +113,8 @@ pub(crate) struct Notices {
     pub(crate) foreign: Vec<String>,
     /// Keys of Fabric's that we read and do not obey, with the reason.
     pub(crate) ignored: Vec<(&'static str, &'static str)>,
+    /// Values that miss our figures, with what that costs.
+    pub(crate) costs: Vec<String>,
 }
 
 /// Why the configuration cannot be used: one sentence.
@@ -158,10 +186,15 @@ fn parse(
             roots: value::text(&tree, "peer.tls.rootcert.file")?.map(path),
         },
         leadership: leadership(&tree)?,
-        operations: operations(&tree)?,
+        operations: operations(&tree, base)?,
         data_dir: path(value::required(&tree, "gossipPeer.dataDir")?),
         channels: channels(&tree, base)?,
-        timings: timings(&tree)?,
+        log_spec: value::text(&tree, "gossipPeer.logging.spec")?,
+        timings: {
+            let timings = timings(&tree)?;
+            notices.costs = costs::of(&timings);
+            timings
+        },
         notices,
     })
 }
@@ -201,17 +234,38 @@ fn leadership(tree: &Tree) -> Result<Leadership, Failure> {
     }
 }
 
-fn operations(tree: &Tree) -> Result<SocketAddr, Failure> {
-    let address = match value::text(tree, "operations.listenAddress")? {
+fn operations(tree: &Tree, base: &Path) -> Result<Operations, Failure> {
+    let listen = match value::text(tree, "operations.listenAddress")? {
         Some(_) => value::address(tree, "operations.listenAddress")?,
         None => SocketAddr::from(([127, 0, 0, 1], 9443)),
     };
-    if !address.ip().is_loopback() {
-        return Err(Failure(format!(
-            "operations.listenAddress {address} is not on loopback: use 127.0.0.1 or [::1]"
-        )));
+    if value::switch(tree, "operations.tls.enabled")? != Some(true) {
+        if !listen.ip().is_loopback() {
+            return Err(Failure(format!(
+                "operations.listenAddress {listen} is not on loopback: use 127.0.0.1 or [::1], or set operations.tls.enabled with a certificate and the roots of clients"
+            )));
+        }
+        return Ok(Operations { listen, tls: None });
     }
-    Ok(address)
+    if value::switch(tree, "operations.tls.clientAuthRequired")? == Some(false) {
+        return Err(Failure(
+            "operations.tls.clientAuthRequired is false: clients always have to show a certificate, set it to true or remove the key".into(),
+        ));
+    }
+    let roots = value::list(tree, "operations.tls.clientRootCAs.files")?;
+    if roots.is_empty() {
+        return Err(Failure(
+            "operations.tls.clientRootCAs.files is empty: name the authorities of the clients' certificates".into(),
+        ));
+    }
+    Ok(Operations {
+        listen,
+        tls: Some(OperationsTls {
+            cert: base.join(value::required(tree, "operations.tls.cert.file")?),
+            key: base.join(value::required(tree, "operations.tls.key.file")?),
+            client_roots: roots.into_iter().map(|file| base.join(file)).collect(),
+        }),
+    })
 }
 
 fn channels(tree: &Tree, base: &Path) -> Result<Vec<ChannelFiles>, Failure> {
@@ -255,6 +309,12 @@ fn check_files(config: &Config) -> Result<(), Failure> {
         ("peer.tls.key.file", &config.tls.key),
         ("peer.mspConfigPath", &config.msp_dir),
     ];
+    if let Some(tls) = &config.operations.tls {
+        files.push(("operations.tls.cert.file", &tls.cert));
+        files.push(("operations.tls.key.file", &tls.key));
+        let roots = tls.client_roots.iter();
+        files.extend(roots.map(|file| ("operations.tls.clientRootCAs.files", file)));
+    }
     files.extend(config.tls.roots.iter().map(|file| ("peer.tls.rootcert.file", file)));
     for channel in &config.channels {
         files.push(("gossipPeer.channels: genesis", &channel.genesis));

@@ -1,0 +1,172 @@
+//! What goes in and out, by organisation, and how blocks come: how many copies of each, how soon.
+
+use std::collections::BTreeMap;
+
+use gossip_api::message::ChannelRef;
+use gossip_api::{
+    Block, ChannelId, Envelope, Height, IdentityMap, Mono, PkiId, SeqNum, SignedMessage,
+};
+use gossip_comm::{Command, Event, InboundId};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, exponential_buckets,
+};
+
+/// Metrics of traffic, and what they are computed from.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    received: IntCounterVec,
+    sent: IntCounterVec,
+    copies: IntCounterVec,
+    redundancy: GaugeVec,
+    propagation: HistogramVec,
+    /// Who waits for which answer of ours.
+    asking: BTreeMap<InboundId, PkiId>,
+    channels: BTreeMap<ChannelId, Arrivals>,
+}
+
+/// Blocks of one channel that came from peers.
+#[derive(Debug, Default)]
+struct Arrivals {
+    copies: u64,
+    blocks: u64,
+    /// When the first copy came of each block that is not committed.
+    first: BTreeMap<SeqNum, Mono>,
+}
+
+impl Traffic {
+    /// Registers everything with `registry`.
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let bytes = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["org"]);
+        let traffic = Self {
+            received: bytes(
+                "gossip_bytes_received",
+                "Bytes of messages from peers of the organisation",
+            )?,
+            sent: bytes("gossip_bytes_sent", "Bytes of messages to peers of the organisation")?,
+            copies: IntCounterVec::new(
+                Opts::new("gossip_block_copies_received", "Blocks from peers, duplicates included"),
+                &["channel"],
+            )?,
+            redundancy: GaugeVec::new(
+                Opts::new(
+                    "gossip_block_redundancy",
+                    "Copies of blocks from peers for each block that came from peers; 1 is the least",
+                ),
+                &["channel"],
+            )?,
+            propagation: HistogramVec::new(
+                HistogramOpts::new(
+                    "gossip_block_propagation_duration",
+                    "Seconds from the arrival of a block's first copy from a peer until it is durable",
+                )
+                .buckets(exponential_buckets(0.001, 2.0, 16)?),
+                &["channel"],
+            )?,
+            asking: BTreeMap::new(),
+            channels: BTreeMap::new(),
+        };
+        registry.register(Box::new(traffic.received.clone()))?;
+        registry.register(Box::new(traffic.sent.clone()))?;
+        registry.register(Box::new(traffic.copies.clone()))?;
+        registry.register(Box::new(traffic.redundancy.clone()))?;
+        registry.register(Box::new(traffic.propagation.clone()))?;
+        Ok(traffic)
+    }
+
+    /// Counts what the transport gives. `height` tells how far a channel is.
+    pub(crate) fn count_event(
+        &mut self,
+        now: Mono,
+        identities: &IdentityMap,
+        event: &Event,
+        height: impl Fn(&ChannelId) -> Option<Height>,
+    ) {
+        let (from, message): (&PkiId, &SignedMessage) = match event {
+            Event::Received { from, message } | Event::Response { from, message, .. } => {
+                (from, message)
+            }
+            Event::Request { from, id, message } => {
+                self.asking.insert(*id, *from);
+                (from, message)
+            }
+            Event::Connected(_)
+            | Event::Disconnected { .. }
+            | Event::DialFailed { .. }
+            | Event::ResponseEnd { .. } => return,
+        };
+        count(&self.received, identities, from, message.envelope.encoded_len());
+        if let (Some(block), Some(ChannelRef::Name(name))) =
+            (message.message.block(), message.message.channel())
+            && let Some(height) = height(&name)
+        {
+            self.count_copy(now, &name, block, height);
+        }
+    }
+
+    fn count_copy(&mut self, now: Mono, name: &ChannelId, block: &Block, height: Height) {
+        let arrivals = self.channels.entry(name.clone()).or_default();
+        arrivals.copies = arrivals.copies.saturating_add(1);
+        self.copies.with_label_values(&[name.as_str()]).inc();
+        let is_new = block.number >= height.next_block()
+            && !arrivals.first.contains_key(&block.number)
+            && arrivals.first.len() < ARRIVALS_MAX;
+        if is_new {
+            arrivals.blocks = arrivals.blocks.saturating_add(1);
+            arrivals.first.insert(block.number, now);
+        }
+        #[allow(clippy::cast_precision_loss, reason = "a ratio for people")]
+        let redundancy = arrivals.copies as f64 / arrivals.blocks.max(1) as f64;
+        self.redundancy.with_label_values(&[name.as_str()]).set(redundancy);
+    }
+
+    /// Blocks below the height are durable.
+    pub(crate) fn committed(&mut self, now: Mono, name: &ChannelId, height: Height) {
+        let Some(arrivals) = self.channels.get_mut(name) else { return };
+        let waiting = arrivals.first.split_off(&height.next_block());
+        for since in std::mem::replace(&mut arrivals.first, waiting).into_values() {
+            let took = now.since(since).as_secs_f64();
+            self.propagation.with_label_values(&[name.as_str()]).observe(took);
+        }
+    }
+
+    /// Nothing is remembered of a channel that was left.
+    pub(crate) fn left(&mut self, name: &ChannelId) {
+        self.channels.remove(name);
+    }
+
+    /// Counts what the transport is given.
+    pub(crate) fn count_command(&mut self, identities: &IdentityMap, command: &Command) {
+        let out = |peer: &PkiId, envelope: &Envelope| {
+            count(&self.sent, identities, peer, envelope.encoded_len());
+        };
+        match command {
+            Command::Send { to, envelope } | Command::Request { to, envelope, .. } => {
+                out(&to.pki_id, envelope);
+            }
+            Command::Respond { to, envelope } => {
+                if let Some(peer) = self.asking.get(to) {
+                    out(peer, envelope);
+                }
+            }
+            Command::EndResponse { to } => {
+                self.asking.remove(to);
+            }
+            Command::Close { peer, .. } => self.asking.retain(|_, asking| asking != peer),
+            Command::Dial { .. } => {}
+        }
+    }
+
+    /// Whoever is gone waits for nothing.
+    pub(crate) fn disconnected(&mut self, peer: &PkiId) {
+        self.asking.retain(|_, asking| asking != peer);
+    }
+}
+
+fn count(counter: &IntCounterVec, identities: &IdentityMap, peer: &PkiId, bytes: usize) {
+    let org = identities.org_of(peer);
+    let org = org.as_ref().map_or("unknown", |org| org.as_str());
+    counter.with_label_values(&[org]).inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+}
+
+/// Blocks of one channel that are timed at once: as many as a state transfer buffers, and more.
+const ARRIVALS_MAX: usize = 1024;
