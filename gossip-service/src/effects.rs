@@ -385,7 +385,15 @@ impl Effects {
             Action::IdentityConflict { epoch } => {
                 warn!(%epoch, "another process runs with our identity: stop one of the two");
             }
-            Action::VerifyBlock { channel, block, origin } => self.verify(channel, block, origin),
+            Action::VerifyBlock { channel, block, origin, attested } => {
+                self.verify(channel, block, origin, attested);
+            }
+            Action::VerifyHeader { channel, sequence, from, header } => {
+                self.shared.compute(move |shared| {
+                    let verdict = shared.mcs.verify_block_attestation(&channel, &header);
+                    Some(Input::HeaderChecked { channel, sequence, from, header, verdict })
+                });
+            }
             Action::Recheck { channel, sequence, infos } => self.shared.compute(move |shared| {
                 let held = shared.trust().recheck(shared.clock.now(), &channel, infos);
                 Some(Input::Rechecked { channel, sequence, held })
@@ -498,9 +506,13 @@ impl Effects {
         });
     }
 
-    fn verify(&self, channel: ChannelId, block: Block, origin: BlockOrigin) {
+    fn verify(&self, channel: ChannelId, block: Block, origin: BlockOrigin, attested: bool) {
         self.shared.compute(move |shared| {
-            let verdict = shared.mcs.verify_block(&channel, block.number, &block);
+            let verdict = if attested {
+                shared.mcs.verify_attested_block(&channel, block.number, &block)
+            } else {
+                shared.mcs.verify_block(&channel, block.number, &block)
+            };
             Some(Input::BlockChecked { channel, block, origin, verdict })
         });
     }

@@ -141,6 +141,10 @@ impl Machine for Peer {
             Input::BlockChecked { channel, block, origin, verdict } => {
                 self.on_block_checked(now, &channel, block, origin, verdict)
             }
+            Input::HeaderChecked { channel, sequence, from, header, verdict } => {
+                let input = node::Input::HeaderChecked { channel, sequence, from, header, verdict };
+                self.tell_node(now, input)
+            }
             Input::Committed { channel, outcome } => self.on_committed(now, &channel, outcome),
             Input::BlockRead { channel, purpose, block } => {
                 self.on_block_read(now, &channel, purpose, block)
@@ -185,7 +189,9 @@ impl Peer {
             now,
         );
         let node_me = node::Me { pki_id: me.pki_id, org: me.org.clone(), epoch: me.epoch };
-        let node = Node::new(node_me, config.node.clone(), ChaCha8Rng::from_rng(&mut rng));
+        let lease_needed = matches!(config.election.mode, gossip_election::Mode::Dynamic);
+        let node = Node::new(node_me, config.node.clone(), ChaCha8Rng::from_rng(&mut rng))
+            .with_leases(lease_needed);
         Self {
             me,
             config,
@@ -215,6 +221,10 @@ impl Peer {
                 Admit::Accept => self.admit_block(header),
                 refused @ Admit::Drop(_) => refused,
             },
+            Kind::Plan => match self.node.admit(from, header) {
+                Admit::Accept => self.admit_plan(header),
+                refused @ Admit::Drop(_) => refused,
+            },
             Kind::StateResponse => self.admit_block(header),
             Kind::StateInfo
             | Kind::StateInfoPullRequest
@@ -222,17 +232,15 @@ impl Peer {
             | Kind::Hello
             | Kind::Digest
             | Kind::Request
-            | Kind::StateRequest => self.node.admit(from, header),
+            | Kind::StateRequest
+            | Kind::Header
+            | Kind::HeaderNote
+            | Kind::BlockNote => self.node.admit(from, header),
             Kind::PrivateData | Kind::PrivateDataRequest | Kind::PrivateDataResponse => {
                 self.admit_private(from, header)
             }
             Kind::Acknowledgement => Admit::Accept,
-            Kind::StateInfoSnapshot
-            | Kind::PeerIdentities
-            | Kind::Header
-            | Kind::HeaderNote
-            | Kind::BlockNote
-            | Kind::Plan => Admit::Drop("kind"),
+            Kind::StateInfoSnapshot | Kind::PeerIdentities => Admit::Drop("kind"),
         }
     }
 
@@ -244,6 +252,19 @@ impl Peer {
             Some(channel) if channel.wants(SeqNum::new(header.sequence)) => Admit::Accept,
             Some(_) => Admit::Drop("not wanted"),
             None => Admit::Drop("channel"),
+        }
+    }
+
+    /// A plan is wanted for its block, or because others wait for their part of it.
+    fn admit_plan(&self, header: &MessageHeader) -> Admit {
+        let number = SeqNum::new(header.sequence);
+        match (self.admit_block(header), &header.channel) {
+            (Admit::Drop("not wanted"), Some(gossip_api::message::ChannelRef::Name(name)))
+                if self.node.awaits_plan(name, number) =>
+            {
+                Admit::Accept
+            }
+            (judged, _) => judged,
         }
     }
 

@@ -7,6 +7,20 @@ use gossip_api::{Checked, ConfigError};
 /// How the node spreads and fetches.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
+    /// How new blocks spread. Fabric: push, with pull for the rest.
+    pub mode: SpreadMode,
+    /// Data up to this length travels whole with its header, larger data down a tree.
+    ///
+    /// Whole is sooner there and costs several copies.
+    pub whole_max: usize,
+    /// What a peer can send, in bits per second, as far as trees and waits are planned by it.
+    pub uplink: u64,
+    /// Peers that headers are told to: two of them get them whole.
+    pub mesh_peers: usize,
+    /// Whether headers are told to peers of other organisations in the channel.
+    pub headers_cross_orgs: bool,
+    /// Whether the data of blocks leaves the organisation. Fabric's never does by gossip.
+    pub data_cross_orgs: bool,
     /// To how many peers a new block is pushed.
     ///
     /// More reach everybody sooner and cost as many copies. Fabric: `peer.gossip.propagatePeerNum`, 3.
@@ -25,15 +39,36 @@ pub struct NodeConfig {
     pub response_wait: Duration,
     /// A changed height is announced this long after the last announcement at the earliest.
     ///
-    /// Shorter makes heights known sooner and costs a signature each. Fabric: `peer.gossip.publishStateInfoInterval`, 4 s.
+    /// Shorter makes heights known sooner and costs every peer a signature to check each time; who has a new
+    /// block says so without one. Fabric: `peer.gossip.publishStateInfoInterval`, 4 s.
     pub announce_after: Duration,
     /// An unchanged height is announced again after this long, for those that missed it.
     pub announce_every: Duration,
 }
 
+/// How new blocks spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpreadMode {
+    /// To a few random peers, who do the same: infect and die. Pull brings the rest.
+    Push,
+    /// By pull alone.
+    Pull,
+    /// By pull, and back again: who asks also gives what the other lacks.
+    PushPull,
+    /// Headers first, on a mesh; data with them if small, else down a tree that the source plans.
+    #[default]
+    HeaderFirst,
+}
+
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
+            mode: SpreadMode::HeaderFirst,
+            whole_max: 4 << 10,
+            uplink: 1_000_000_000,
+            mesh_peers: 6,
+            headers_cross_orgs: true,
+            data_cross_orgs: false,
             push_peers: 3,
             push_window: 256,
             pull_every: Duration::from_secs(4),
@@ -41,7 +76,7 @@ impl Default for NodeConfig {
             digest_wait: Duration::from_secs(1),
             request_wait: Duration::from_millis(1500),
             response_wait: Duration::from_secs(2),
-            announce_after: Duration::from_millis(200),
+            announce_after: Duration::from_secs(4),
             announce_every: Duration::from_secs(10),
         }
     }
@@ -71,6 +106,12 @@ impl NodeConfig {
                 "announce_every ({:?}) must not be shorter than announce_after ({:?})",
                 self.announce_every, self.announce_after
             )));
+        }
+        if self.mesh_peers < 2 {
+            return Err(ConfigError("mesh_peers must be at least 2".into()));
+        }
+        if self.uplink == 0 {
+            return Err(ConfigError("uplink must be more than 0 bits per second".into()));
         }
         if self.push_window == 0 {
             return Err(ConfigError("push_window must be at least 1 block".into()));

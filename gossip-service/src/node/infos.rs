@@ -54,11 +54,18 @@ impl Node {
         let Some(name) = self.channel_of(&from, &message.message().header()) else {
             return vec![Action::Drop { from, reason: "channel" }];
         };
+        let author = message.author();
+        let known = self.channels.get(&name).and_then(|channel| channel.height_of(&author));
         let mut actions = self.admit_info(&name, message.clone());
         if actions.is_empty() {
             return vec![Action::Drop { from, reason: "stale or of no member" }];
         }
-        actions.extend(self.relay_state_info(&name, from, &message));
+        // Its author tells everybody; who misses a height learns the next one. That it is here at all, or no
+        // longer, is passed on.
+        let is_here = self.channels.get(&name).and_then(|channel| channel.height_of(&author));
+        if known.is_some() != is_here.is_some() {
+            actions.extend(self.relay_state_info(&name, from, &message));
+        }
         actions
     }
 
@@ -105,6 +112,9 @@ impl Node {
     }
 
     pub(super) fn on_signed(&mut self, message: Verified<Message>) -> Vec<Action> {
+        if let Message::Plan(_) = message.message() {
+            return self.on_plan_signed(message);
+        }
         let Message::StateInfo(info) = message.message() else { return Vec::new() };
         let left = info.left_channel;
         let tag = info.tag;

@@ -1,4 +1,6 @@
-//! How news travel: channels, who is in them, push and pull of blocks.
+//! How news travel: channels, who is in them, how new blocks spread, pull.
+//!
+//! New blocks spread header first (`spread`), or by push, or by pull alone: [`SpreadMode`].
 //!
 //! One [`Node`] serves all channels; each channel is a value of its own. The node
 //! knows peers only by what it is told of them, and blocks only by their numbers: it hands every block on
@@ -19,24 +21,27 @@
 mod channel;
 mod config;
 mod infos;
+mod latency;
 mod pull;
 mod routing;
+mod spread;
 mod words;
 
 use std::collections::BTreeMap;
 
-use gossip_api::message::{ChannelRef, PullKind};
+use gossip_api::message::{ChannelRef, Kind, PullKind};
 use gossip_api::{
-    Admit, Block, BlockHash, ChannelId, ChannelTag, Height, Machine, Message, MessageHeader,
+    Admit, Block, BlockHash, ChannelId, ChannelTag, Height, Machine, Message, MessageHeader, Mono,
     NetworkMember, Nonce, Now, PkiId, SeqNum, Verified, Wakeup, earliest, select_peers,
 };
 use rand_chacha::ChaCha8Rng;
 
-pub use config::NodeConfig;
+pub use config::{NodeConfig, SpreadMode};
 use gossip_api::Checked;
 pub use words::{Action, ChannelPeer, ChannelView, Input, Me, Outgoing, Via};
 
 use channel::Channel;
+use latency::Latency;
 
 /// The machine.
 #[derive(Debug)]
@@ -49,6 +54,10 @@ pub struct Node {
     /// Channels that we left in this life, and how often we had announced ourselves there: who comes back
     /// goes on counting, or nobody believes it.
     left: BTreeMap<ChannelId, u64>,
+    lease_needed: bool,
+    latency: Latency,
+    /// Whose headers did not hold, and until when they are not listened to.
+    shunned: BTreeMap<PkiId, Mono>,
 }
 
 impl Machine for Node {
@@ -68,7 +77,12 @@ impl Machine for Node {
                 self.on_rechecked(&channel, sequence, held)
             }
             Input::Height { channel, height } => self.on_height(now, &channel, height),
-            Input::Accepted { channel, block, via } => self.on_accepted(&channel, &block, via),
+            Input::HeaderChecked { channel, sequence, from, header, verdict } => {
+                self.on_header_checked(now, &channel, sequence, from, header, verdict)
+            }
+            Input::Leading { channel, leading } => self.on_leading(&channel, leading),
+            Input::Lease { channel, peer, until } => self.on_lease(&channel, peer, until),
+            Input::Accepted { channel, block, via } => self.on_accepted(now, &channel, &block, via),
             Input::Read { channel, to, nonce, block } => self.on_read(&channel, to, nonce, block),
             Input::EpochRaised(epoch) => self.on_epoch_raised(epoch),
             Input::Tick => self.on_tick(now),
@@ -90,7 +104,16 @@ impl Node {
             members: BTreeMap::new(),
             channels: BTreeMap::new(),
             left: BTreeMap::new(),
+            lease_needed: true,
+            latency: Latency::default(),
+            shunned: BTreeMap::new(),
         }
+    }
+
+    /// Whether whoever plans how a block spreads has to hold a lease; not where leaders are appointed.
+    #[must_use]
+    pub fn with_leases(self, lease_needed: bool) -> Self {
+        Self { lease_needed, ..self }
     }
 
     /// Whether a message is worth verifying. Asked before any cryptography.
@@ -100,9 +123,27 @@ impl Node {
         // One answer for a channel that we are not in and one that the sender is not in.
         let Some(channel) = channel else { return Admit::Drop("channel") };
         match self.members.get(from).and_then(|member| member.org.as_ref()) {
-            Some(org) if channel.is_member_org(org) => channel.admit(header),
+            Some(org) if channel.is_member_org(org) => {
+                if header.kind != Kind::Header {
+                    channel.admit(header)
+                } else if self.is_shunned(from) {
+                    Admit::Drop("shunned")
+                } else {
+                    channel.admit_header(header)
+                }
+            }
             _ => Admit::Drop("channel"),
         }
+    }
+
+    /// Whether a block's header and signatures were verified already, byte for byte, under the present configuration.
+    pub fn is_attested(&self, channel: &ChannelId, block: &Block) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.spread.is_attested(block))
+    }
+
+    /// Whether a plan for a block that is held may still be served.
+    pub fn awaits_plan(&self, channel: &ChannelId, number: SeqNum) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.spread.awaits_plan(number))
     }
 
     /// The channel that a message is about, if we are in it.
@@ -207,12 +248,21 @@ impl Node {
             Message::StateInfoPullRequest(_) => self.on_info_pull(from, &message),
             Message::Data(data) => {
                 let data = data.clone();
-                vec![Action::Offer {
-                    channel: data.channel,
-                    block: data.block,
-                    via: Via::Push(from),
-                }]
+                self.on_data(now, from, &data.channel, data.block)
             }
+            Message::Header(header) => {
+                let header = header.clone();
+                self.on_header(now, from, header)
+            }
+            Message::HeaderNote(note) => {
+                let note = note.clone();
+                self.on_header_note(now, from, note)
+            }
+            Message::BlockNote(note) => {
+                let note = note.clone();
+                self.on_block_note(now, from, note)
+            }
+            Message::Plan(_) => self.on_plan(now, from, message),
             Message::Hello(_) | Message::Digest(_) | Message::Request(_) | Message::Update(_) => {
                 self.on_pull(now, from, message.into_parts().0)
             }
@@ -230,11 +280,7 @@ impl Node {
             | Message::Acknowledgement(_)
             | Message::PrivateData(_)
             | Message::PrivateDataRequest(_)
-            | Message::PrivateDataResponse(_)
-            | Message::Header(_)
-            | Message::HeaderNote(_)
-            | Message::BlockNote(_)
-            | Message::Plan(_) => vec![Action::Drop { from, reason: "kind" }],
+            | Message::PrivateDataResponse(_) => vec![Action::Drop { from, reason: "kind" }],
         }
     }
 
@@ -247,9 +293,14 @@ impl Node {
 
     /// Pushes an accepted block on: to a few peers of our organisation that can use it.
     // fabric: gossip/gossip/gossip_impl.go gossipInChan
-    fn on_accepted(&mut self, name: &ChannelId, block: &Block, via: Via) -> Vec<Action> {
+    fn on_accepted(&mut self, now: Now, name: &ChannelId, block: &Block, via: Via) -> Vec<Action> {
         let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
         channel.on_accepted(block.number);
+        match self.config.mode {
+            SpreadMode::Push => {}
+            SpreadMode::Pull | SpreadMode::PushPull => return Vec::new(),
+            SpreadMode::HeaderFirst => return self.spread_accepted(now, name, block, via),
+        }
         let exclude = match via {
             Via::Source => None,
             Via::Push(from) => Some(from),
@@ -257,7 +308,7 @@ impl Node {
             Via::Pull(_) | Via::Range(_) => return Vec::new(),
         };
         let pool: Vec<PkiId> = self
-            .own_org_members(name)
+            .data_members(name)
             .into_iter()
             .filter(|peer| self.can_use(name, peer, block.number))
             .collect();
@@ -276,8 +327,9 @@ impl Node {
 
     /// Whether the block lies in the peer's window: not in its ledger, not so far ahead that it must throw it away.
     fn can_use(&self, name: &ChannelId, peer: &PkiId, number: SeqNum) -> bool {
-        let height = self.channels.get(name).and_then(|channel| channel.height_of(peer));
-        height.is_some_and(|height| {
+        let Some(channel) = self.channels.get(name) else { return false };
+        let height = channel.height_of(peer);
+        height.map(|stated| channel.spread.height_of(peer, stated)).is_some_and(|height| {
             number.get() >= height.get() && number.get() - height.get() < self.config.push_window
         })
     }
@@ -287,8 +339,13 @@ impl Node {
             Some(ChannelRef::Name(name)) => name,
             _ => return vec![Action::Drop { from, reason: "channel" }],
         };
-        if !self.is_own_org(&from) || !self.is_entitled(&name, &from) {
+        if !self.shares_data_with(&from) || !self.is_entitled(&name, &from) {
             return vec![Action::Drop { from, reason: "not entitled" }];
+        }
+        if let Message::Update(update) = &message
+            && let Some(actions) = self.take_wanted(now, &name, from, update.nonce, &update.block)
+        {
+            return actions;
         }
         let Some(channel) = self.channels.get_mut(&name) else {
             return vec![Action::Drop { from, reason: "channel" }];
@@ -310,13 +367,14 @@ impl Node {
     }
 
     fn on_tick(&mut self, now: Now) -> Vec<Action> {
+        self.shunned.retain(|_, until| now.mono < *until);
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
         names.iter().flat_map(|name| self.tick_channel(now, name)).collect()
     }
 
     fn tick_channel(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
         let partners: Vec<PkiId> = self
-            .own_org_members(name)
+            .data_members(name)
             .into_iter()
             .filter(|peer| {
                 self.channels.get(name).is_some_and(|channel| channel.height_of(peer).is_some())
@@ -332,6 +390,7 @@ impl Node {
         let steps = channel.tick_pull(now, &mut self.rng, &chosen);
         actions.extend(self.lift_pull(name, steps));
         actions.extend(self.ask_silent(now, name));
+        actions.extend(self.tick_spread(now, name));
         actions
     }
 
@@ -359,7 +418,7 @@ impl Node {
         let org = member.org.as_ref()?;
         let allowed = routing::may_send(
             message.message().tag(),
-            *org == self.me.org,
+            *org == self.me.org || self.config.data_cross_orgs,
             channel.is_member_org(org),
         );
         allowed.then(|| Action::Send { to: member.remote(), message })
@@ -375,6 +434,47 @@ impl Node {
             })
             .map(|member| member.pki_id)
             .collect()
+    }
+
+    /// Members that the data of a channel's blocks may be given to.
+    fn data_members(&self, name: &ChannelId) -> Vec<PkiId> {
+        if !self.config.data_cross_orgs {
+            return self.own_org_members(name);
+        }
+        let Some(channel) = self.channels.get(name) else { return Vec::new() };
+        let is_there = |member: &&NetworkMember| {
+            member.org.as_ref().is_some_and(|org| channel.is_member_org(org))
+        };
+        self.members.values().filter(is_there).map(|member| member.pki_id).collect()
+    }
+
+    /// Whether a peer may be given, and may give, the data of blocks.
+    fn shares_data_with(&self, peer: &PkiId) -> bool {
+        self.config.data_cross_orgs || self.is_own_org(peer)
+    }
+
+    fn is_shunned(&self, peer: &PkiId) -> bool {
+        self.shunned.contains_key(peer)
+    }
+
+    fn on_leading(&mut self, channel: &ChannelId, leading: bool) -> Vec<Action> {
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.spread.set_leading(leading);
+        }
+        Vec::new()
+    }
+
+    fn on_lease(&mut self, channel: &ChannelId, peer: PkiId, until: Option<Mono>) -> Vec<Action> {
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.spread.set_lease(peer, until);
+        }
+        Vec::new()
+    }
+
+    /// A block came whole, without a plan.
+    fn on_data(&mut self, now: Now, from: PkiId, name: &ChannelId, block: Block) -> Vec<Action> {
+        self.note_sender(name, from, block.number);
+        self.take_block(now, name, block, Via::Push(from))
     }
 
     fn is_own_org(&self, peer: &PkiId) -> bool {

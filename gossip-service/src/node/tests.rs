@@ -22,7 +22,7 @@ use gossip_api::{
 use gossip_comm::sim::crypto::{Authority, BlockFactory, CheapCrypto};
 use gossip_comm::sim::seeded;
 
-use super::{Action, ChannelView, Input, Me, Node, NodeConfig, Outgoing, Via};
+use super::{Action, ChannelView, Input, Me, Node, NodeConfig, Outgoing, SpreadMode, Via};
 
 const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
 
@@ -45,11 +45,15 @@ fn trade() -> ChannelId {
 impl World {
     /// A node of org1 in channel trade (org1, org2) at height 1.
     fn new() -> Self {
+        Self::with(NodeConfig::default())
+    }
+
+    fn with(config: NodeConfig) -> Self {
         let authority = Authority::new(1);
         authority.add_channel(&trade(), [org("org1"), org("org2")]);
         let me = authority.crypto(authority.identity(&org("org1"), 0));
         let node_me = Me { pki_id: me.pki_id(), org: org("org1"), epoch: Epoch::new(1) };
-        let node = Node::new(node_me, NodeConfig::default().checked().unwrap(), seeded(1, 0));
+        let node = Node::new(node_me, config.checked().unwrap(), seeded(1, 0));
         let now = Now { mono: Mono::ZERO, wall: Wall::from_unix_seconds(0) };
         let blocks = BlockFactory::new(&authority, trade(), 100);
         let mut world = Self { authority, node, me, now, blocks };
@@ -159,7 +163,7 @@ fn drops(actions: &[Action]) -> Vec<&'static str> {
 
 #[test]
 fn an_accepted_block_is_pushed_to_three_of_our_organisation_that_can_use_it() {
-    let mut world = World::new();
+    let mut world = World::with(NodeConfig { mode: SpreadMode::Push, ..NodeConfig::default() });
     let near: BTreeSet<PkiId> = (1..=5).map(|i| world.peer("org1", i, 1)).collect();
     let far_behind = world.peer("org1", 6, 0);
     world.peer("org2", 1, 1);
@@ -287,7 +291,8 @@ fn an_organisation_that_left_is_served_nothing() {
 
 #[test]
 fn a_changed_height_is_announced_soon_and_once() {
-    let mut world = World::new();
+    let announce_after = Duration::from_millis(200);
+    let mut world = World::with(NodeConfig { announce_after, ..NodeConfig::default() });
     world.peer("org1", 1, 1);
     for height in 2..=5 {
         world.handle(Input::Height { channel: trade(), height: Height::new(height) });

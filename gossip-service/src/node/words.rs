@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use gossip_api::{
-    Block, BlockHash, ChannelId, Epoch, Height, Message, NetworkMember, Nonce, OrgId, PkiId,
-    RemotePeer, SeqNum, Verified,
+    Block, BlockError, BlockHash, ChannelId, Epoch, Height, Message, Mono, NetworkMember, Nonce,
+    OrgId, PkiId, RemotePeer, SeqNum, Verified,
 };
 
 /// What the node is told.
@@ -37,6 +37,35 @@ pub enum Input {
         sequence: u64,
         /// State infos.
         held: Vec<Verified<Message>>,
+    },
+    /// Answer to [`Action::CheckHeader`].
+    HeaderChecked {
+        /// The channel.
+        channel: ChannelId,
+        /// As in the action.
+        sequence: u64,
+        /// As in the action.
+        from: PkiId,
+        /// As in the action.
+        header: Block,
+        /// The verdict.
+        verdict: Result<(), BlockError>,
+    },
+    /// Whether we lead a channel, and plan how its blocks spread.
+    Leading {
+        /// The channel.
+        channel: ChannelId,
+        /// Whether we do.
+        leading: bool,
+    },
+    /// A peer of our organisation says that it leads, or that it does not any more.
+    Lease {
+        /// The channel.
+        channel: ChannelId,
+        /// Who.
+        peer: PkiId,
+        /// Until when, unless it says so again; nothing if it leads no more.
+        until: Option<Mono>,
     },
     /// Our ledger's height in a channel.
     Height {
@@ -102,6 +131,31 @@ pub enum Action {
         block: Block,
         /// How it came.
         via: Via,
+    },
+    /// Verify header and signatures; answered by [`Input::HeaderChecked`].
+    CheckHeader {
+        /// The channel.
+        channel: ChannelId,
+        /// Sequence of the configuration; to be repeated in the answer.
+        sequence: u64,
+        /// Who sent it.
+        from: PkiId,
+        /// A block without data.
+        header: Block,
+    },
+    /// A header holds: the chain is at least so high.
+    Proved {
+        /// The channel.
+        channel: ChannelId,
+        /// A block without data.
+        header: Block,
+    },
+    /// A peer did what honest peers do not.
+    Blame {
+        /// Who.
+        peer: PkiId,
+        /// What; a label for counters.
+        reason: &'static str,
     },
     /// A peer of the channel states a height.
     PeerHeight {

@@ -154,7 +154,8 @@ impl Peer {
         let channel = name.clone();
         match action {
             Child::Verify { block, origin } => {
-                vec![Action::VerifyBlock { channel, block, origin }]
+                let attested = self.node.is_attested(&channel, &block);
+                vec![Action::VerifyBlock { channel, block, origin, attested }]
             }
             Child::Commit { blocks, .. } => vec![Action::Commit { channel, blocks }],
             Child::Request { to, id, from, through, bytes_max, patience } => {

@@ -10,6 +10,7 @@ use gossip_election::{Claim, ClaimKind, Election};
 use gossip_state::BlockOrigin;
 
 use super::{Action, Peer};
+use crate::node;
 
 /// One channel's leadership, as far as it concerns delivery.
 #[derive(Debug, Default)]
@@ -61,9 +62,19 @@ impl Peer {
             LeadershipKind::Resign => ClaimKind::Resign,
         };
         let told = Action::Deliver { from, message: Message::Leadership(claim.clone()) };
+        let until = match kind {
+            ClaimKind::Declare => Some(Some(now.mono.after(self.config.election.lease))),
+            ClaimKind::Resign => Some(None),
+            ClaimKind::Propose => None,
+        };
+        let mut actions = Vec::new();
+        if let Some(until) = until {
+            let input = node::Input::Lease { channel: channel.clone(), peer: from, until };
+            actions.extend(self.tell_node(now, input));
+        }
         let claim = Claim { kind, term: claim.term, height: claim.height };
         let heard = gossip_election::Input::Heard { from, claim };
-        let mut actions = self.tell_election(now, &channel, heard);
+        actions.extend(self.tell_election(now, &channel, heard));
         actions.push(told);
         actions
     }
@@ -203,6 +214,8 @@ impl Peer {
         channel.lead.since = now.mono;
         channel.lead.why = why;
         let mut actions = vec![Action::Leader { channel: name.clone(), leading, why }];
+        let input = node::Input::Leading { channel: name.clone(), leading };
+        actions.extend(self.tell_node(now, input));
         actions.extend(self.align_delivery(name));
         actions
     }

@@ -63,7 +63,11 @@ impl Peer {
             | Kind::Hello
             | Kind::Digest
             | Kind::Request
-            | Kind::Update => self.tell_node(now, node::Input::Received { from, message }),
+            | Kind::Update
+            | Kind::Header
+            | Kind::HeaderNote
+            | Kind::BlockNote
+            | Kind::Plan => self.tell_node(now, node::Input::Received { from, message }),
             Kind::Leadership => self.on_claim(now, from, message),
             Kind::Acknowledgement
             | Kind::PrivateData
@@ -74,11 +78,7 @@ impl Peer {
             Kind::StateRequest
             | Kind::StateResponse
             | Kind::StateInfoSnapshot
-            | Kind::PeerIdentities
-            | Kind::Header
-            | Kind::HeaderNote
-            | Kind::BlockNote
-            | Kind::Plan => {
+            | Kind::PeerIdentities => {
                 vec![Action::Drop { from: Some(from), reason: "kind out of place" }]
             }
         }
@@ -149,6 +149,10 @@ impl Peer {
             actions.extend(self.tell_election(now, &name, input));
         }
         actions.extend(self.tell_node(now, node::Input::Join(request.view)));
+        if let Some(leading) = self.channels.get(&name).map(|channel| channel.lead.leading) {
+            let input = node::Input::Leading { channel: name.clone(), leading };
+            actions.extend(self.tell_node(now, input));
+        }
         let started = gossip_state::Input::Started { height, tip: request.last_hash };
         actions.extend(self.tell_state(now, &name, started));
         actions.extend(self.tell_election(now, &name, gossip_election::Input::Tick));
@@ -244,6 +248,17 @@ impl Peer {
             Child::Offer { channel, block, via } => {
                 self.offer(now, &channel, block, origin_of(via))
             }
+            Child::CheckHeader { channel, sequence, from, header } => {
+                vec![Action::VerifyHeader { channel, sequence, from, header }]
+            }
+            Child::Proved { channel, header } => self.tell_proof(now, &channel, &header),
+            Child::Blame { peer, reason } => vec![
+                Action::Drop { from: Some(peer), reason },
+                Action::Comm(Command::Close {
+                    peer,
+                    reason: gossip_api::message::CloseReason::Faulty,
+                }),
+            ],
             Child::PeerHeight { channel, peer, height, own_org } => {
                 let input = gossip_state::Input::PeerHeight { peer, height, own_org };
                 let mut actions = self.tell_state(now, &channel, input);

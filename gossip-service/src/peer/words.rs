@@ -128,6 +128,19 @@ pub enum Input {
         /// The verdict.
         verdict: Result<(), BlockError>,
     },
+    /// Answer to [`Action::VerifyHeader`].
+    HeaderChecked {
+        /// The channel.
+        channel: ChannelId,
+        /// As in the action.
+        sequence: u64,
+        /// As in the action.
+        from: PkiId,
+        /// As in the action.
+        header: Block,
+        /// The verdict.
+        verdict: Result<(), BlockError>,
+    },
     /// Answer to [`Action::Commit`].
     Committed {
         /// The channel.
@@ -195,6 +208,20 @@ pub enum Action {
         block: Block,
         /// How it came.
         origin: BlockOrigin,
+        /// Its header and signatures were verified already, byte for byte: only the rest is looked at.
+        attested: bool,
+    },
+    /// Verify header and signatures of a block without its data, under the channel's present configuration;
+    /// answered by [`Input::HeaderChecked`].
+    VerifyHeader {
+        /// The channel.
+        channel: ChannelId,
+        /// Sequence of the configuration; to be repeated in the answer.
+        sequence: u64,
+        /// Who sent it.
+        from: PkiId,
+        /// A block without data.
+        header: Block,
     },
     /// Make consecutive blocks durable, and apply a configuration in the last of them; answered by
     /// [`Input::Committed`].

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gossip_api::message::{BlockWord, Class, HeaderWord, Kind};
 use gossip_api::{
-    Block, BlockCodec as _, BlockHash, ChannelId, Endpoint, Epoch, Height, IdentityMap,
-    IdentityMapConfig, Message, MessageCryptoService as _, Mono, NetworkId, Now, OrgId, SeqNum,
-    Verified, Wall,
+    Block, BlockCodec as _, BlockHash, ChannelId, Endpoint, Envelope, Epoch, Height, IdentityMap,
+    IdentityMapConfig, Message, MessageCryptoService as _, Mono, NetworkId, Now, OrgId, PkiId,
+    SeqNum, Verified, Wall,
 };
 use gossip_comm::sim::crypto::{Authority, BlockFactory, CheapCrypto, SimBlockCodec};
 use gossip_comm::sim::{Cluster, Link, PeerSpec, seeded};
-use gossip_comm::{Effect, Event, Host};
+use gossip_comm::{Command, Effect, Event, Host};
 use gossip_discovery::DiscoveryConfig;
 use gossip_election::ElectionConfig;
 use gossip_service::node::{ChannelView, NodeConfig};
@@ -36,8 +37,17 @@ pub struct Outside {
     pub valid_at: BTreeMap<SeqNum, Mono>,
     /// Blocks that were valid although nobody had been asked for them.
     pub by_push: u64,
-    /// Bytes of blocks received, duplicates included.
+    /// Bytes of blocks and headers received, duplicates included.
     pub block_bytes: u64,
+    /// Bytes of blocks sent.
+    pub uploaded: u64,
+    /// Bytes of blocks received from other organisations.
+    pub across: u64,
+    /// Receives, and gives nothing.
+    pub silent: bool,
+    /// Messages not acted upon, by reason.
+    pub drops: BTreeMap<&'static str, u64>,
+    org: usize,
     /// Blocks refused by class.
     pub refused: BTreeMap<&'static str, u64>,
     pub leading: bool,
@@ -50,6 +60,7 @@ pub struct World {
     pub peers: Vec<Outside>,
     pub verify_cost: Duration,
     pub commit_cost: Duration,
+    orgs: BTreeMap<PkiId, usize>,
 }
 
 impl World {
@@ -81,7 +92,7 @@ impl Host for World {
 
     fn perform(&mut self, peer: usize, now: Now, action: Action) -> Vec<Effect<Input>> {
         match action {
-            Action::Comm(command) => vec![Effect::Command(command)],
+            Action::Comm(command) => self.command(peer, command),
             Action::Sign(message) => {
                 let crypto = &self.peers[peer].crypto;
                 let own = Verified::own(message, crypto.pki_id(), &self.network, crypto);
@@ -91,13 +102,23 @@ impl Host for World {
                 let member = self.trust(peer).check_member(now, entry).ok();
                 vec![Effect::InputAfter(self.verify_cost, Input::MemberChecked { from, member })]
             }
-            Action::VerifyBlock { channel, block, origin } => {
-                let verdict = self.peers[peer].crypto.verify_block(&channel, block.number, &block);
+            Action::VerifyBlock { channel, block, origin, attested } => {
+                let crypto = &self.peers[peer].crypto;
+                let verdict = if attested {
+                    crypto.verify_attested_block(&channel, block.number, &block)
+                } else {
+                    crypto.verify_block(&channel, block.number, &block)
+                };
                 if verdict.is_ok() {
                     let at = now.mono.after(self.verify_cost);
                     self.peers[peer].valid_at.entry(block.number).or_insert(at);
                 }
                 let input = Input::BlockChecked { channel, block, origin, verdict };
+                vec![Effect::InputAfter(self.verify_cost, input)]
+            }
+            Action::VerifyHeader { channel, sequence, from, header } => {
+                let verdict = self.peers[peer].crypto.verify_block_attestation(&channel, &header);
+                let input = Input::HeaderChecked { channel, sequence, from, header, verdict };
                 vec![Effect::InputAfter(self.verify_cost, input)]
             }
             Action::Recheck { channel, sequence, infos } => {
@@ -115,6 +136,10 @@ impl Host for World {
                 let index = usize::try_from(number.get()).unwrap_or(usize::MAX);
                 let block = self.peers[peer].ledger.get(index).cloned();
                 vec![Effect::Input(Input::BlockRead { channel, purpose, block })]
+            }
+            Action::Drop { reason, .. } => {
+                *self.peers[peer].drops.entry(reason).or_default() += 1;
+                Vec::new()
             }
             Action::Leader { leading, .. } => {
                 self.peers[peer].leading = leading;
@@ -134,7 +159,6 @@ impl Host for World {
             | Action::StopDelivery(_)
             | Action::Deliver { .. }
             | Action::Left(_)
-            | Action::Drop { .. }
             | Action::Conflict { .. } => Vec::new(),
         }
     }
@@ -162,7 +186,7 @@ impl Host for World {
             Event::Disconnected { peer, .. } => Input::Disconnected(peer),
             Event::DialFailed { endpoint, .. } => Input::DialFailed(endpoint),
             Event::Received { from, message } => {
-                self.count(peer, &message.message);
+                self.count(peer, from, &message.message);
                 return match judge(machine, now, from, message) {
                     Judged::Vouched(message) => {
                         vec![Effect::Input(Input::Received { from, message })]
@@ -173,7 +197,10 @@ impl Host for World {
                         let later = |input| Effect::InputAfter(self.verify_cost, input);
                         input.into_iter().map(later).collect()
                     }
-                    Judged::Dropped(_) => Vec::new(),
+                    Judged::Dropped(reason) => {
+                        *self.peers[peer].drops.entry(reason).or_default() += 1;
+                        Vec::new()
+                    }
                 };
             }
             Event::Request { from, id, message } => {
@@ -184,7 +211,7 @@ impl Host for World {
                 }
             }
             Event::Response { from, id, message } => {
-                self.count(peer, &message.message);
+                self.count(peer, from, &message.message);
                 let judged = judge(machine, now, from, message);
                 let Judged::Vouched(message) = judged else { return Vec::new() };
                 Input::Answered { from, request: id, message }
@@ -200,11 +227,40 @@ impl Host for World {
 }
 
 impl World {
-    fn count(&mut self, peer: usize, message: &Message) {
-        let Some(block) = message.block() else { return };
+    /// What a peer sends: of a silent one, nothing that helps others.
+    fn command(&mut self, peer: usize, command: Command) -> Vec<Effect<Input>> {
         let outside = &mut self.peers[peer];
+        if outside.silent {
+            match &command {
+                Command::Send { envelope, .. } if helps(envelope) => return Vec::new(),
+                Command::Respond { to, .. } => {
+                    return vec![Effect::Command(Command::EndResponse { to: *to })];
+                }
+                Command::Send { .. }
+                | Command::Dial { .. }
+                | Command::Request { .. }
+                | Command::EndResponse { .. }
+                | Command::Close { .. } => {}
+            }
+        }
+        if let Command::Send { envelope, .. } | Command::Respond { envelope, .. } = &command
+            && envelope.class() == Class::Block
+        {
+            outside.uploaded += envelope.encoded_len() as u64;
+        }
+        vec![Effect::Command(command)]
+    }
+
+    fn count(&mut self, peer: usize, from: PkiId, message: &Message) {
+        let crosses = self.orgs.get(&from) != Some(&self.peers[peer].org);
+        let outside = &mut self.peers[peer];
+        if let Message::Header(header) = message {
+            outside.block_bytes += header.block.len() as u64;
+        }
+        let Some(block) = message.block() else { return };
         outside.block_bytes += block.len() as u64;
-        let pushed = matches!(message, Message::Data(_));
+        outside.across += if crosses { block.len() as u64 } else { 0 };
+        let pushed = matches!(message, Message::Data(_) | Message::Plan(_));
         if pushed && !outside.valid_at.contains_key(&block.number) {
             outside.by_push += 1;
         }
@@ -236,6 +292,7 @@ impl Consortium {
             peers: Vec::new(),
             verify_cost: Duration::from_micros(150),
             commit_cost: Duration::from_millis(2),
+            orgs: BTreeMap::new(),
         };
         let cluster = Cluster::new(seed, link, world);
         let node = NodeConfig::default();
@@ -273,7 +330,13 @@ impl Consortium {
             block_bytes: 0,
             refused: BTreeMap::new(),
             leading: false,
+            uploaded: 0,
+            across: 0,
+            silent: false,
+            drops: BTreeMap::new(),
+            org: index % self.orgs,
         };
+        self.cluster.host_mut().orgs.insert(spec.pki_id, index % self.orgs);
         self.cluster.host_mut().peers.push(outside);
         let machine = self.machine(index, &spec, now);
         let added = self.cluster.add_peer(spec, machine);
@@ -302,10 +365,20 @@ impl Consortium {
     /// Hands a block to every organisation's leader as if its source had given it.
     pub fn deliver(&mut self, block: &Block) {
         let channel = self.cluster.host().channel.clone();
-        for leader in 0..self.orgs.min(self.cluster.peers()) {
+        for leader in 0..self.sources().min(self.cluster.peers()) {
             let input = Input::FromSource { channel: channel.clone(), block: block.clone() };
             self.cluster.inject(leader, input);
         }
+    }
+
+    /// How many of the first peers have a source.
+    pub fn sources(&self) -> usize {
+        if self.node.data_cross_orgs { 1 } else { self.orgs }
+    }
+
+    /// Makes a peer receive, and give nothing, from now on.
+    pub fn silence(&mut self, peer: usize) {
+        self.cluster.host_mut().peers[peer].silent = true;
     }
 
     pub fn outside(&self, peer: usize) -> &Outside {
@@ -332,7 +405,7 @@ impl Consortium {
     }
 
     fn machine(&self, index: usize, spec: &PeerSpec, now: Now) -> Peer {
-        let leader = index < self.orgs;
+        let leader = index < self.sources();
         let config = PeerConfig {
             discovery: DiscoveryConfig::default().checked().expect("defaults"),
             node: self.node.clone().checked().expect("consistent"),
@@ -352,6 +425,19 @@ impl Consortium {
         let stream = 1_000_000 * spec.epoch.get() + index as u64;
         Peer::new(me, config, Arc::new(SimBlockCodec), seeded(self.seed, stream), now)
     }
+}
+
+/// Whether a message gives others something: news, data, or word of either.
+fn helps(envelope: &Envelope) -> bool {
+    let opened = envelope.clone().open().expect("peers send what they can read");
+    let kind = opened.message.kind();
+    if let Message::HeaderNote(note) = opened.message {
+        return matches!(note.word, HeaderWord::Have { .. } | HeaderWord::TipIs { .. });
+    }
+    if let Message::BlockNote(note) = opened.message {
+        return matches!(note.word, BlockWord::Have { .. } | BlockWord::Lack { .. });
+    }
+    matches!(kind, Kind::Header | Kind::Plan | Kind::Data | Kind::Update | Kind::Digest)
 }
 
 fn org(index: usize) -> OrgId {

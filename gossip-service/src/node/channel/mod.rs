@@ -13,7 +13,8 @@ use gossip_api::{
 use rand_chacha::ChaCha8Rng;
 
 use super::pull::{Pull, Step};
-use super::{ChannelView, Me, NodeConfig, PULLED, tag_for};
+use super::spread::Spread;
+use super::{ChannelView, Me, NodeConfig, PULLED, SpreadMode, tag_for};
 use state_info::StateInfos;
 
 /// State of one channel.
@@ -35,6 +36,8 @@ pub(crate) struct Channel {
     announce_at: Mono,
     config: Checked<NodeConfig>,
     pull: Pull,
+    /// New blocks on their way.
+    pub(super) spread: Spread,
 }
 
 impl Channel {
@@ -58,6 +61,7 @@ impl Channel {
             announced: view.height,
             announce_at: now.mono.after(config.announce_every),
             pull: Pull::new(now, view.channel, PULLED, config.clone()),
+            spread: Spread::new(now.mono, view.height),
             config,
         }
     }
@@ -69,7 +73,18 @@ impl Channel {
         }
         self.sequence = view.sequence;
         self.orgs = view.orgs;
+        self.spread.forget_verdicts();
         true
+    }
+
+    /// Our ledger's height.
+    pub(crate) fn height(&self) -> Height {
+        self.height
+    }
+
+    /// Who is here, as far as we know, ourselves included.
+    pub(crate) fn present(&self) -> impl Iterator<Item = PkiId> {
+        self.infos.present()
     }
 
     pub(crate) fn sequence(&self) -> u64 {
@@ -101,6 +116,14 @@ impl Channel {
         if stale { Admit::Drop("stale") } else { Admit::Accept }
     }
 
+    /// Refuses headers whose number is of no use.
+    pub(crate) fn admit_header(&self, header: &MessageHeader) -> Admit {
+        match self.spread.refusal(self.height, SeqNum::new(header.sequence)) {
+            Some(reason) => Admit::Drop(reason),
+            None => Admit::Accept,
+        }
+    }
+
     /// Keeps a state info unless a newer one is held.
     pub(crate) fn learn(&mut self, message: Verified<Message>) -> bool {
         self.infos.put(message)
@@ -108,6 +131,7 @@ impl Channel {
 
     pub(crate) fn forget(&mut self, peer: &PkiId) -> bool {
         self.silent.remove(peer);
+        self.spread.forget(peer);
         self.infos.remove(peer)
     }
 
@@ -145,6 +169,7 @@ impl Channel {
     pub(crate) fn on_height(&mut self, now: Now, height: Height) {
         self.height = self.height.max(height);
         self.accepted = self.accepted.split_off(&self.height.next_block());
+        self.spread.on_height(self.height);
         if self.height != self.announced {
             self.announce_at = self.announce_at.min(now.mono.after(self.config.announce_after));
         }
@@ -202,7 +227,7 @@ impl Channel {
         from: PkiId,
         message: Message,
     ) -> Vec<Step> {
-        let has = Self::holdings(self.height, &self.accepted);
+        let has = self.holdings(now.mono);
         self.pull.on_message(now, rng, from, message, &has)
     }
 
@@ -212,16 +237,16 @@ impl Channel {
         rng: &mut ChaCha8Rng,
         partners: &[PkiId],
     ) -> Vec<Step> {
-        let has = Self::holdings(self.height, &self.accepted);
+        let has = self.holdings(now.mono);
         self.pull.on_tick(now, rng, partners, &has)
     }
 
-    fn holdings(height: Height, accepted: &BTreeSet<SeqNum>) -> super::pull::Holdings {
-        let first = height.get().saturating_sub(SERVED);
+    fn holdings(&self, now: Mono) -> super::pull::Holdings {
+        let first = self.height.get().saturating_sub(SERVED);
         super::pull::Holdings {
-            served: (first..height.get()).map(SeqNum::new).collect(),
-            height,
-            accepted: accepted.clone(),
+            served: (first..self.height.get()).map(SeqNum::new).collect(),
+            height: self.height,
+            accepted: self.accepted.iter().copied().chain(self.spread.awaited(now)).collect(),
         }
     }
 
@@ -229,7 +254,8 @@ impl Channel {
         let announce = Wakeup { at: self.announce_at, why: "announce height" };
         let ask = self.silent.values().map(|(at, _)| *at).min();
         let ask = ask.map(|at| Wakeup { at, why: "ask a member that is silent in the channel" });
-        earliest([Some(announce), ask, self.pull.next_wakeup()])
+        let spread = self.spread.next_wakeup(self.config.mode == SpreadMode::HeaderFirst);
+        earliest([Some(announce), ask, self.pull.next_wakeup(), spread])
     }
 }
 

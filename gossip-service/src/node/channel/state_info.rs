@@ -54,6 +54,12 @@ impl StateInfos {
         others
     }
 
+    /// Who is here, as far as we know.
+    pub(crate) fn present(&self) -> impl Iterator<Item = PkiId> {
+        let infos = self.infos.values().filter_map(info_of);
+        infos.filter(|info| !info.left_channel).map(|info| info.pki_id)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Verified<Message>> {
         self.infos.values()
     }
