@@ -7,7 +7,7 @@ mod sim_world;
 
 use gossip_api::Epoch;
 use gossip_api::message::{CloseReason, Kind};
-use gossip_comm::sim::{DropCause, PeerSpec};
+use gossip_comm::sim::{DropCause, PeerSpec, seeded};
 use gossip_comm::{Command, RequestId, ResponseOutcome};
 use sim_world::*;
 
@@ -231,4 +231,47 @@ fn something_can_be_done_at_a_time_in_the_future() {
     net.call_at(at_ms(2000), |net| net.stop(1));
     net.run_for(ms(5000));
     assert_eq!(connections(&net, 0)[1], (at_ms(2005), "lost 1: Remote(Done)".into()));
+}
+
+#[test]
+fn planned_partitions_and_clogs_cut_a_network_and_leave_it_whole() {
+    let mut cut = 0;
+    for seed in 0..20 {
+        let mut net = star(seed, 8, plain());
+        let mut rng = seeded(seed, 1);
+        net.plan_partitions(&mut rng, at_ms(2000)..at_ms(12_000), ms(200)..ms(900));
+        net.plan_swizzle(&mut rng, &(at_ms(12_000)..at_ms(16_000)));
+        for number in 0..80 {
+            (1..8).for_each(|other| send(&mut net, other, 0, &note(number)));
+            net.run_for(ms(200));
+        }
+        // What lay before a cut arrives as late as the cut was long.
+        net.run_for(ms(10_000));
+        let late =
+            |(at, number): &(gossip_api::Mono, u64)| at.since(at_ms(1000 + 200 * number)) > ms(5);
+        cut += notes(&net, 0).iter().filter(|note| late(note)).count();
+        assert_eq!(notes(&net, 0).len(), 7 * 80, "streams outlive it, seed {seed}");
+        let before = net.now().mono;
+        (1..8).for_each(|other| send(&mut net, 0, other, &note(99)));
+        net.run_for(ms(100));
+        let whole = |other: &usize| {
+            notes(&net, *other).last().map(|(at, _)| at.since(before)) == Some(ms(5))
+        };
+        assert!((1..8).all(|other| whole(&other)), "it is whole again, seed {seed}");
+    }
+    assert!(cut > 500, "{cut} messages met a cut");
+}
+
+#[test]
+fn a_clogged_peer_hears_nothing_and_is_not_heard_until_it_is_cleared() {
+    let mut net = star(17, 3, plain());
+    net.clog(1, true);
+    send(&mut net, 0, 1, &note(1));
+    send(&mut net, 1, 0, &note(2));
+    send(&mut net, 0, 2, &note(3));
+    net.run_for(ms(2000));
+    assert_eq!([notes(&net, 0).len(), notes(&net, 1).len(), notes(&net, 2).len()], [0, 0, 1]);
+    net.clog(1, false);
+    net.run_for(ms(3000));
+    assert_eq!([notes(&net, 0).len(), notes(&net, 1).len()], [1, 1]);
 }

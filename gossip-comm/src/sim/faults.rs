@@ -58,10 +58,16 @@ impl<H: Host> Cluster<H> {
         self.collect();
     }
 
-    /// Ends every split and cut.
+    /// Ends every split, cut and clog.
     pub fn heal(&mut self) {
         self.net.clear_cuts();
         self.net.refresh_all(self.now);
+        self.collect();
+    }
+
+    /// Has nothing pass to or from a peer, or lets it pass again.
+    pub fn clog(&mut self, peer: usize, clogged: bool) {
+        self.net.set_clogged(self.now, peer, clogged);
         self.collect();
     }
 

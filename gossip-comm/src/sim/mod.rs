@@ -29,6 +29,7 @@ mod faults;
 mod history;
 pub(crate) mod link;
 pub(crate) mod net;
+mod plans;
 pub(crate) mod queue;
 pub(crate) mod rng;
 
@@ -38,4 +39,5 @@ pub use disk::Disk;
 pub use history::{DropCause, PeerStats, Stats, Tally};
 pub use link::Link;
 pub use net::{PeerSpec, Timing};
+pub use plans::{Shape, partition};
 pub use rng::seeded;

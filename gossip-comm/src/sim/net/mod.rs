@@ -128,6 +128,7 @@ struct End {
     life: u32,
     crashed: Mono,
     group: u32,
+    clogged: bool,
     refuses: bool,
     /// The calendar's time at the start, in seconds since 1970.
     wall_start: i64,
@@ -235,7 +236,11 @@ impl Net {
 
     /// Whether packets of `from` reach `to`'s host now.
     pub(super) fn reaches(&self, from: usize, to: usize) -> bool {
-        self.end(from).group == self.end(to).group && !self.cuts.contains(&(from, to))
+        let (ours, theirs) = (self.end(from), self.end(to));
+        ours.group == theirs.group
+            && !ours.clogged
+            && !theirs.clogged
+            && !self.cuts.contains(&(from, to))
     }
 
     pub(super) fn set_wire(&mut self, link: &Link) {
@@ -267,6 +272,11 @@ impl Net {
         self.end_mut(peer).group = group;
     }
 
+    pub(super) fn set_clogged(&mut self, now: Mono, peer: usize, clogged: bool) {
+        self.end_mut(peer).clogged = clogged;
+        self.refresh_around(now, peer);
+    }
+
     pub(super) fn set_refusing(&mut self, peer: usize, refuses: bool) {
         self.end_mut(peer).refuses = refuses;
     }
@@ -281,7 +291,10 @@ impl Net {
 
     pub(super) fn clear_cuts(&mut self) {
         self.cuts.clear();
-        self.ends.iter_mut().for_each(|end| end.group = 0);
+        for end in &mut self.ends {
+            end.group = 0;
+            end.clogged = false;
+        }
     }
 
     /// The process is gone without a word, or after closing its connections.
@@ -383,6 +396,7 @@ impl End {
             life: 0,
             crashed: Mono::ZERO,
             group: 0,
+            clogged: false,
             refuses: false,
             wall_start: WALL_START,
             uplink: Bottleneck::default(),
