@@ -7,8 +7,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use aws_lc_rs::{hkdf, hmac};
-use gossip_api::NetworkId;
 use gossip_api::message::{Hello, HelloBinding, Role};
+use gossip_api::{NetworkId, PeerIdentity};
 use quinn_proto::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
@@ -180,6 +180,10 @@ impl PeerVerifier {
         if intermediates.len() > INTERMEDIATES_MAX {
             return Err(CertificateError::UnknownIssuer.into());
         }
+        let mut chain = std::iter::once(end_entity).chain(intermediates);
+        if chain.any(|certificate| certificate.len() > CERTIFICATE_MAX) {
+            return Err(CertificateError::BadEncoding.into());
+        }
         let certificate = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
         certificate
             .verify_for_usage(
@@ -349,6 +353,8 @@ fn tls_text(error: &dyn std::fmt::Display) -> CommError {
 
 /// Longest chain looked at, the leaf not counted.
 const INTERMEDIATES_MAX: usize = 4;
+/// Longest certificate looked at, in bytes: as long as an identity may be.
+const CERTIFICATE_MAX: usize = PeerIdentity::MAX_LEN;
 /// Bytes kept of a newcomer whose first packet has not been looked at.
 const INCOMING_BUFFER: u64 = 64 << 10;
 /// Sent in clear and looked at by nobody: one for all, so that it tells nothing.

@@ -83,9 +83,10 @@ fn clippy() -> Result<()> {
 
 /// The builds that others rely on and that `--all-features` would hide.
 fn features() -> Result<()> {
-    let simulation =
-        ["check", "--package", "gossip-comm", "--no-default-features", "--features", "sim"];
-    run(&mut cargo(simulation))?;
+    for simulation in ["sim", "sim-quic"] {
+        let words = ["check", "--package", "gossip-comm", "--no-default-features", "--features"];
+        run(cargo(words).arg(simulation))?;
+    }
     run(&mut cargo(["check", "--package", "gossip-service", "--no-default-features"]))
 }
 

@@ -29,7 +29,7 @@ use rcgen::{
 
 /// A TLS authority whose certificates are all of one length.
 pub struct TlsAuthority {
-    issuer: Issuer<'static, KeyPair>,
+    pub issuer: Issuer<'static, KeyPair>,
     pub root: Vec<u8>,
 }
 
