@@ -322,3 +322,18 @@ fn both_ways_of_encoding_give_the_same_bytes() {
         assert_eq!(out.len(), envelope.encoded_len());
     }
 }
+
+#[test]
+fn an_envelope_knows_like_its_kind_whether_it_rides_datagrams() {
+    let ride = support::samples().into_iter().filter(|message| {
+        let kind = message.kind();
+        assert_eq!(
+            Envelope::unsigned(message).rides_datagrams(),
+            kind.rides_datagrams(),
+            "{kind:?}"
+        );
+        kind.rides_datagrams()
+    });
+    let kinds: Vec<_> = ride.map(|message| message.kind()).collect();
+    assert_eq!(kinds, [Kind::Probe, Kind::ProofOfLife]);
+}

@@ -4,10 +4,12 @@
 //! the same time as the other. Of two connections between the same peers
 //!
 //! 1. the one whose two hellos state the greater epochs stays: a peer that was restarted has forgotten the other;
-//! 2. else, if the older is older than any dial can have been under way, the newer stays: whoever dialled
+//! 2. else, if either side showed another certificate on the newer one, the newer stays: somebody has
+//!    replaced what the older was made with;
+//! 3. else, if the older is older than any dial can have been under way, the newer stays: whoever dialled
 //!    has lost the older, for nobody dials a peer it is connected to;
-//! 3. else the two were dialled at the same time: the one that the lower PKI-ID dialled stays;
-//! 4. if one side dialled both, that side keeps the older, and the other side follows it.
+//! 4. else the two were dialled at the same time: the one that the lower PKI-ID dialled stays;
+//! 5. if one side dialled both, that side keeps the older, and the other side follows it.
 //!
 //! The one that gives way is retired: it sends nothing new, and ends when all that was sent on it, either
 //! way, has arrived. So nothing is lost.
@@ -16,11 +18,23 @@ use std::cmp::Ordering;
 
 use gossip_api::PkiId;
 
+use crate::hello::Greeting;
+
 /// What both ends know alike of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
-    pub(crate) epochs: u128,
-    pub(crate) by_us: bool,
+    epochs: u128,
+    /// Of our TLS certificate and the other side's.
+    certificates: [[u8; 32]; 2],
+    by_us: bool,
+}
+
+impl Facts {
+    /// Of a connection that `greeting` came over.
+    pub(crate) fn of(greeting: &Greeting, by_us: bool) -> Self {
+        let epochs = u128::from(greeting.epoch.get()) + u128::from(greeting.own_epoch.get());
+        Self { epochs, certificates: [greeting.own_leaf, greeting.peer_leaf], by_us }
+    }
 }
 
 /// What becomes of them.
@@ -45,6 +59,7 @@ pub(crate) fn judge(
     match fresh.epochs.cmp(&old.epochs) {
         Ordering::Greater => return Verdict::KeepNew,
         Ordering::Less => return Verdict::KeepOld,
+        Ordering::Equal if fresh.certificates != old.certificates => return Verdict::KeepNew,
         Ordering::Equal => {}
     }
     match (old.by_us, fresh.by_us) {
@@ -60,6 +75,8 @@ pub(crate) fn judge(
 mod tests {
     use super::*;
 
+    const SAME: [[u8; 32]; 2] = [[1; 32], [2; 32]];
+
     #[test]
     fn both_ends_keep_the_same_connection() {
         let low = PkiId::from_bytes([1; 32]);
@@ -69,8 +86,16 @@ mod tests {
             let kept = [true, false].map(|low_dialled_first| {
                 let (first, second) = if low_dialled_first { epochs } else { (epochs.1, epochs.0) };
                 [(low, high), (high, low)].map(|(own, peer)| {
-                    let old = Facts { epochs: first, by_us: (own == low) == low_dialled_first };
-                    let fresh = Facts { epochs: second, by_us: (own == low) != low_dialled_first };
+                    let old = Facts {
+                        epochs: first,
+                        certificates: SAME,
+                        by_us: (own == low) == low_dialled_first,
+                    };
+                    let fresh = Facts {
+                        epochs: second,
+                        certificates: SAME,
+                        by_us: (own == low) != low_dialled_first,
+                    };
                     match judge(own, peer, &old, &fresh, false) {
                         Verdict::KeepOld => low_dialled_first,
                         Verdict::KeepNew => !low_dialled_first,
@@ -84,11 +109,25 @@ mod tests {
     }
 
     #[test]
+    fn who_shows_a_new_certificate_is_believed_on_both_sides() {
+        let low = PkiId::from_bytes([1; 32]);
+        let high = PkiId::from_bytes([2; 32]);
+        let old = Facts { epochs: 2, certificates: SAME, by_us: true };
+        let fresh = Facts { epochs: 2, certificates: [[9; 32], [2; 32]], by_us: true };
+        assert_eq!(judge(low, high, &old, &fresh, false), Verdict::KeepNew);
+        let [old, fresh] = [old, fresh].map(|facts| {
+            let [own, peer] = facts.certificates;
+            Facts { certificates: [peer, own], by_us: false, ..facts }
+        });
+        assert_eq!(judge(high, low, &old, &fresh, false), Verdict::KeepNew);
+    }
+
+    #[test]
     fn an_old_connection_gives_way_to_a_fresh_dial() {
         let low = PkiId::from_bytes([1; 32]);
         let high = PkiId::from_bytes([2; 32]);
-        let old = Facts { epochs: 1, by_us: true };
-        let fresh = Facts { epochs: 1, by_us: false };
+        let old = Facts { epochs: 1, certificates: SAME, by_us: true };
+        let fresh = Facts { epochs: 1, certificates: SAME, by_us: false };
         assert_eq!(judge(low, high, &old, &fresh, true), Verdict::KeepNew);
         assert_eq!(judge(low, high, &old, &fresh, false), Verdict::KeepOld);
     }
@@ -97,8 +136,8 @@ mod tests {
     fn who_dialled_both_decides() {
         let low = PkiId::from_bytes([1; 32]);
         let high = PkiId::from_bytes([2; 32]);
-        let ours = Facts { epochs: 1, by_us: true };
-        let theirs = Facts { epochs: 1, by_us: false };
+        let ours = Facts { epochs: 1, certificates: SAME, by_us: true };
+        let theirs = Facts { epochs: 1, certificates: SAME, by_us: false };
         assert_eq!(judge(low, high, &ours, &ours, true), Verdict::KeepOld);
         assert_eq!(judge(low, high, &theirs, &theirs, true), Verdict::Defer);
     }

@@ -52,6 +52,10 @@ pub struct Greeting {
     pub own: PkiId,
     /// The epoch that our own hello stated.
     pub own_epoch: Epoch,
+    /// SHA-256 of our own TLS certificate on this session.
+    pub own_leaf: [u8; 32],
+    /// SHA-256 of the other side's.
+    pub peer_leaf: [u8; 32],
     /// Until when its identity is valid.
     pub expiration: Expiration,
     /// The highest wire version that both speak.
@@ -179,6 +183,8 @@ impl Exchange {
             epoch: hello.epoch,
             own: self.me.pki_id,
             own_epoch: self.me.epoch,
+            own_leaf: self.binding.own_leaf,
+            peer_leaf: self.binding.peer_leaf,
             expiration,
             wire_version: hello.wire_version.min(WIRE_VERSION),
             features: Features(self.me.features.0 & hello.features.0),

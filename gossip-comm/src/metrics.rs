@@ -22,6 +22,8 @@ pub(crate) struct CommMetrics {
     pub(crate) incoming_refused: IntCounterVec,
     /// Connections closed for what they sent, by `reason`.
     pub(crate) offences: IntCounterVec,
+    /// Messages sent as datagrams.
+    pub(crate) datagrams: IntCounter,
     /// Dials that came to nothing.
     pub(crate) dials_failed: IntCounter,
     /// Connections to peers that were connected already.
@@ -56,6 +58,7 @@ impl CommMetrics {
                 "reason",
             )?,
             offences: by("gossip_comm_offences", "Connections or streams ended by us", "reason")?,
+            datagrams: IntCounter::new("gossip_comm_datagrams_sent", "Messages sent as datagrams")?,
             dials_failed: IntCounter::new("gossip_comm_dials_failed", "Dials without result")?,
             duplicates: IntCounter::new(
                 "gossip_comm_duplicate_connections",
@@ -68,6 +71,7 @@ impl CommMetrics {
             &metrics.sent,
             &metrics.received,
             &metrics.overflow,
+            &metrics.datagrams,
             &metrics.dials_failed,
             &metrics.duplicates,
         ] {

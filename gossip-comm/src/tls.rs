@@ -5,8 +5,12 @@
 
 use std::any::Any;
 use std::sync::Arc;
+#[cfg(feature = "quic")]
+use std::time::Duration;
 
 use aws_lc_rs::{hkdf, hmac};
+#[cfg(feature = "quic")]
+use gossip_api::Wall;
 use gossip_api::message::{Hello, HelloBinding, Role};
 use gossip_api::{NetworkId, PeerIdentity};
 use quinn_proto::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
@@ -39,6 +43,7 @@ pub(crate) struct TlsSet {
     pub(crate) client: quinn_proto::ClientConfig,
     /// SHA-256 of our own certificate.
     pub(crate) own_leaf: [u8; 32],
+    verifier: Arc<PeerVerifier>,
 }
 
 impl TlsSet {
@@ -65,7 +70,37 @@ impl TlsSet {
             .incoming_buffer_size_total(INCOMING_BUFFER * 16);
         let mut client = quinn_proto::ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
-        Ok(Self { server: Arc::new(server), client, own_leaf })
+        Ok(Self { server: Arc::new(server), client, own_leaf, verifier })
+    }
+}
+
+#[cfg(feature = "quic")]
+impl TlsSet {
+    /// Whether a peer that showed `chain` would be let in at `now`.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub(crate) fn still_trusts(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Wall,
+    ) -> Result<(), String> {
+        let now = u64::try_from(now.as_unix_seconds()).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        let checked = self.verifier.check_at(chain, now);
+        checked.map_err(|error| error.to_string())
+    }
+
+    /// When the first certificate of a chain runs out.
+    pub(crate) fn valid_until(&self, chain: &[CertificateDer<'_>]) -> Option<Wall> {
+        // The library does not tell, but complains in these words at the end of time.
+        let at_the_end = UnixTime::since_unix_epoch(Duration::from_secs(u64::from(u32::MAX) << 6));
+        match self.verifier.check_at(chain, at_the_end) {
+            Err(webpki::Error::CertExpired { not_after, .. }) => {
+                i64::try_from(not_after.as_secs()).ok().map(Wall::from_unix_seconds)
+            }
+            Ok(()) | Err(_) => None,
+        }
     }
 }
 
@@ -197,6 +232,25 @@ impl PeerVerifier {
             )
             .map_err(certificate_error)?;
         Ok(())
+    }
+
+    /// As what a peer is, both a client and a server.
+    #[cfg(feature = "quic")]
+    fn check_at(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), webpki::Error> {
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            return Err(webpki::Error::UnknownIssuer);
+        };
+        EndEntityCert::try_from(leaf)?
+            .verify_for_usage(
+                self.algorithms.all,
+                &self.roots,
+                intermediates,
+                now,
+                KeyUsage::client_auth(),
+                None,
+                None,
+            )
+            .map(drop)
     }
 
     fn check_signature(

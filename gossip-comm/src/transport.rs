@@ -20,7 +20,8 @@ pub(crate) fn transport(config: &CommConfig) -> TransportConfig {
         .max_idle_timeout(IdleTimeout::try_from(config.idle_timeout).ok())
         .keep_alive_interval(Some(config.keep_alive))
         .initial_rtt(INITIAL_RTT)
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BYTES)
         .enable_segmentation_offload(config.segmentation_offload);
     transport
 }
@@ -76,3 +77,5 @@ pub(crate) fn cause(
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Connection window before the hello: one hello fits, and little else.
 const UNKNOWN_WINDOW: u32 = 16 << 10;
+/// Datagrams that wait to be read or sent, the oldest given up first: a few full ones.
+const DATAGRAM_BYTES: usize = 16 << 10;

@@ -315,6 +315,7 @@ async fn an_identity_revoked_while_connected() {
     a.until(|event| matches!(event, Event::DialFailed { .. }).then_some(())).await;
 }
 
+/// I2, I6.
 #[tokio::test]
 async fn certificates_change_without_a_restart() {
     let world = World::new();
@@ -322,12 +323,34 @@ async fn certificates_change_without_a_restart() {
     let other = Authority::new();
     a.send(&b, &control(1));
     b.received().await;
-    // Both move to another authority; what stands goes on standing.
+    // Both trust both authorities first, then show certificates of the other one, then forget the old one.
     for peer in [&a, &b] {
-        peer.comm.set_tls(&other.material()).expect("good material");
+        let mut both = world.tls.material();
+        both.roots.push(other.root.clone());
+        peer.comm.set_tls(&both).expect("good material");
+    }
+    for peer in [&a, &b] {
+        let mut both = other.material();
+        both.roots.push(world.tls.root.clone());
+        peer.comm.set_tls(&both).expect("good material");
     }
     a.send(&b, &control(2));
     assert_eq!(number_of(&b.received().await), 2);
+    // The connection shows the new certificates without having been missed.
+    let renewed =
+        || a.metric("gossip_comm_connections") == 1.0 && b.metric("gossip_comm_connections") == 1.0;
+    eventually("old connections give way", renewed).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for peer in [&a, &b] {
+        peer.comm.set_tls(&other.material()).expect("good material");
+    }
+    let (mut number, mut arrived) = (3, 0);
+    while arrived < 3 {
+        a.send(&b, &control(number));
+        number += 1;
+        let next = tokio::time::timeout(Duration::from_millis(500), b.received()).await;
+        arrived = next.map_or(arrived, |message| number_of(&message));
+    }
     // New sessions use the new one: a stranger of the old authority is not let in...
     let old = raw::client(Some(&RawTls::of(&world.tls)), raw::ALPN);
     expect_tls_failure(&old, &b).await;
@@ -335,8 +358,86 @@ async fn certificates_change_without_a_restart() {
     let mut config = world.config();
     config.tls = other.material();
     let c = TestPeer::start(world.person(3), config, Epoch::new(1));
-    c.send(&b, &control(3));
-    assert_eq!(number_of(&b.received().await), 3);
+    c.send(&b, &control(77_777));
+    while number_of(&b.received().await) != 77_777 {}
+}
+
+/// I2: the new certificate is on the connection soon, and no message is lost meanwhile.
+#[tokio::test]
+async fn i2_a_renewed_certificate_is_shown_on_a_new_connection_and_loses_nothing() {
+    let world = World::new();
+    let (a, b) = (world.peer(1), world.peer(2));
+    a.dial(&b);
+    a.connected(&b).await;
+    b.connected(&a).await;
+    let began = Instant::now();
+    a.comm.set_tls(&world.tls.material()).expect("good material");
+    for number in 0..200 {
+        a.send(&b, &control(number));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for number in 0..200 {
+        assert_eq!(number_of(&b.received().await), number);
+    }
+    assert!(b.metric("gossip_comm_duplicate_connections") >= 1.0, "a second connection was made");
+    eventually("the old one has gone", || b.metric("gossip_comm_connections") == 1.0).await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+}
+
+/// I3, I4: another identity on the same endpoint, and nothing left of the old one.
+#[tokio::test]
+async fn i3_a_new_identity_is_known_by_those_who_are_connected_within_seconds() {
+    let world = World::new();
+    let (old, new) = (world.person(1), world.person(3));
+    let a = TestPeer::start(old.clone(), world.config(), Epoch::new(1));
+    let b = world.peer(2);
+    a.dial(&b);
+    a.connected(&b).await;
+    b.connected(&a).await;
+    // In a process the host's key changes with the identity; here the old key signs for nobody new.
+    a.change_person(&new);
+    a.comm.set_identity(new.identity.clone()).expect("it has a fingerprint");
+    let (mut came, mut went) = (false, false);
+    while !(came && went) {
+        match b.next().await {
+            Event::Connected(connected) => came |= connected.peer == new.id,
+            Event::Disconnected { peer, .. } => went |= peer == old.id,
+            _ => {}
+        }
+    }
+    assert_eq!(b.metric("gossip_comm_connections"), 1.0);
+}
+
+/// I1 for the TLS certificate: the identity is good for a day.
+#[tokio::test]
+async fn i1_a_certificate_that_runs_out_while_connected() {
+    let world = World::new();
+    let victim = world.peer(1);
+    let tls = RawTls::until(&world.tls, wall().as_unix_seconds() + 3);
+    let endpoint = raw::client(Some(&tls), raw::ALPN);
+    let (person, to) = (world.person(2), victim.comm.local_addr());
+    let connection = raw::join(&endpoint, &tls, &person, &world.network, to).await;
+    let began = Instant::now();
+    let expelled = CloseReason::Expelled.code();
+    assert_eq!(raw::close_code(&connection).await, Some(u64::from(expelled)));
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+/// I5 for the TLS authority: whoever it vouched for is closed at once.
+#[tokio::test]
+async fn i5_roots_that_are_taken_away_close_whom_they_let_in() {
+    let world = World::new();
+    let (a, b) = (world.peer(1), world.peer(2));
+    a.dial(&b);
+    a.connected(&b).await;
+    let began = Instant::now();
+    a.comm.set_tls(&Authority::new().material()).expect("good material");
+    let cause = a.until(|event| match event {
+        Event::Disconnected { cause, .. } => Some(cause),
+        _ => None,
+    });
+    assert_eq!(cause.await, DisconnectCause::Local(CloseReason::Expelled));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 /// A raw endpoint with a certificate that is believed.

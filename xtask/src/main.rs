@@ -73,6 +73,10 @@ enum Benchmark {
     Crypto(lab::crypto::Args),
     /// How fast an empty peer catches up, and what its parts would allow
     Catchup(lab::catchup::Args),
+    /// What the transport adds to bare QUIC
+    Comm(lab::comm::Args),
+    /// What an idle connection keeps in memory
+    Connections(lab::connections::Args),
 }
 
 fn main() -> ExitCode {
@@ -116,6 +120,8 @@ fn measure(benchmark: &Benchmark) -> anyhow::Result<()> {
     match benchmark {
         Benchmark::Crypto(args) => lab::crypto::run(args),
         Benchmark::Catchup(args) => lab::catchup::run(args),
+        Benchmark::Comm(args) => lab::comm::run(args),
+        Benchmark::Connections(args) => lab::connections::run(args),
     }
 }
 

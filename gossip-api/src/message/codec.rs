@@ -36,6 +36,9 @@ pub(crate) const FRAME_OVERHEAD: usize = LENGTH_LEN + 2 + 8 + 8;
 /// Bytes of the length field, which does not count itself.
 const LENGTH_LEN: usize = 4;
 
+/// Numbers of the kinds for which [`super::Kind::rides_datagrams`] holds.
+const DATAGRAM_KINDS: [u32; 2] = [12, 13];
+
 /// A body up to here is encoded without growing a buffer.
 const SMALL_BODY: usize = 512;
 
@@ -349,6 +352,12 @@ pub(crate) fn decode(body: &[u8], raw: &[Bytes]) -> Result<Message, WireError> {
 fn of_its_kind(kind: PullKind, channel: &ChannelId) -> Result<(), WireError> {
     let misplaced = WireError::Misplaced("channel in a pull of identities");
     if kind.fits(channel) { Ok(()) } else { Err(misplaced) }
+}
+
+/// Whether a body says that its kind travels as datagrams, without reading more of it.
+pub(crate) fn rides_datagrams(body: &[u8]) -> bool {
+    let kind = body.first_chunk().copied().map(u32::from_le_bytes);
+    kind.is_some_and(|kind| DATAGRAM_KINDS.contains(&kind))
 }
 
 /// Length field, head and payload of a frame.

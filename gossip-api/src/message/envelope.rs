@@ -129,6 +129,11 @@ impl Envelope {
         Self { class: Class::Control, body, signature, raw: Vec::new() }
     }
 
+    /// Whether its kind travels as datagrams where it fits one.
+    pub fn rides_datagrams(&self) -> bool {
+        codec::rides_datagrams(&self.body)
+    }
+
     /// The class of the frame.
     pub const fn class(&self) -> Class {
         self.class

@@ -185,6 +185,12 @@ impl Kind {
         }
     }
 
+    /// Whether its messages travel as datagrams where they fit one: they are asked for again when they are
+    /// lost, and worth nothing late.
+    pub const fn rides_datagrams(self) -> bool {
+        matches!(self, Self::Probe | Self::ProofOfLife)
+    }
+
     /// The class whose cap the kind's frames obey.
     pub const fn class(self) -> Class {
         match self {

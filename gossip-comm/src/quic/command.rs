@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use gossip_api::message::CloseReason;
 use gossip_api::{Endpoint, Envelope, PkiId, RemotePeer};
 
@@ -57,6 +58,7 @@ fn on_dial(shared: &Arc<Shared>, table: &mut Table, endpoint: &Endpoint, expect:
 
 fn on_send(shared: &Arc<Shared>, table: &mut Table, to: &RemotePeer, envelope: Envelope) {
     match reach(shared, table, to) {
+        Ok(peer) if envelope.rides_datagrams() && fly(shared, peer, &envelope) => {}
         Ok(peer) => match peer.outbox.push(envelope) {
             Ok(0) => {}
             Ok(dropped) => shared.metrics.overflow.inc_by(dropped as u64),
@@ -64,6 +66,20 @@ fn on_send(shared: &Arc<Shared>, table: &mut Table, to: &RemotePeer, envelope: E
         },
         Err(reason) => shared.metrics.drop_messages(reason, 1),
     }
+}
+
+/// Sends a message as a datagram; false if it has to go over the control stream: there is no connection
+/// yet, the other side takes no datagrams, or this one is too long for a packet.
+fn fly(shared: &Shared, peer: &Peer, envelope: &Envelope) -> bool {
+    let Some(link) = peer.active() else { return false };
+    let mut frame = BytesMut::with_capacity(envelope.encoded_len());
+    if envelope.encode_into(&mut frame).is_err() {
+        return false;
+    }
+    let flown = link.connection.send_datagram(frame.freeze()).is_ok();
+    shared.metrics.sent.inc_by(u64::from(flown));
+    shared.metrics.datagrams.inc_by(u64::from(flown));
+    flown
 }
 
 fn on_request(shared: &Arc<Shared>, table: &mut Table, to: &RemotePeer, question: Question) {

@@ -111,15 +111,17 @@ async fn question(
 ) -> Result<(SignedMessage, OwnedSemaphorePermit), ReadFailure> {
     let header = reader.header().await?;
     let header = header.ok_or(WireError::Truncated { needed: 1, found: 0 })?;
-    if header.class == Class::Block {
-        return Err(WireError::Misplaced("a block as a question").into());
-    }
-    let room = link.small_in.occupy(header.length, &shared.cancel).await;
-    let room = room.ok_or(ReadFailure::Stopping)?;
-    let message = open(&reader.frame(header).await?)?;
+    let question = if header.class == Class::Block {
+        block_frame(shared, link, reader, header).await?
+    } else {
+        let room = link.small_in.occupy(header.length, &shared.cancel).await;
+        let room = room.ok_or(ReadFailure::Stopping)?;
+        let message = open(&reader.frame(header).await?)?;
+        shared.metrics.received(&Received::one(header.class));
+        (message, room)
+    };
     reader.end().await?;
-    shared.metrics.received(&Received::one(header.class));
-    Ok((message, room))
+    Ok(question)
 }
 
 /// Writes an answer to its end; fails with the code to reset the stream with.

@@ -177,6 +177,11 @@ impl Allowance {
         Self { bytes: Arc::new(Semaphore::new(max)), max }
     }
 
+    /// Room for `bytes`, if there is room at once.
+    pub(super) fn try_occupy(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.bytes).try_acquire_many_owned(self.permits(bytes)).ok()
+    }
+
     /// Waits until `bytes` fit; one larger than the whole allowance waits to be alone. Nothing
     /// once `stop` is cancelled.
     pub(super) async fn occupy(

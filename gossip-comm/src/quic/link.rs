@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use gossip_api::Mono;
 use gossip_api::message::CloseReason;
+use gossip_api::{Mono, Wall};
 use quinn::Connection;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use super::outbox::Outbox;
 use super::quota::{Pressure, Quota};
 use super::{Shared, endpoint, exchange, reader, writer};
 use crate::comm::DisconnectCause;
-use crate::hello::Greeting;
+use crate::hello::{Greeting, Me};
 use crate::transport::cause;
 
 /// What a link does with the outbox.
@@ -53,6 +53,8 @@ pub(super) struct Link {
     pub(super) greeting: Greeting,
     /// Whether we dialled.
     pub(super) by_us: bool,
+    /// End of the validity of the certificate that the other side showed.
+    peer_until: Option<Wall>,
     /// When both hellos were believed.
     pub(super) born: Mono,
     pub(super) outbox: Arc<Outbox>,
@@ -83,6 +85,7 @@ impl Link {
         id: u64,
         greeting: Greeting,
         connection: Connection,
+        peer_until: Option<Wall>,
         by_us: bool,
         outbox: Arc<Outbox>,
     ) -> Self {
@@ -92,6 +95,7 @@ impl Link {
             id,
             span: debug_span!("conn", peer = ?greeting.peer, by_us),
             connection,
+            peer_until,
             by_us,
             born: shared.clock.mono(),
             outbox,
@@ -116,7 +120,11 @@ impl Link {
         self.spawn(&shared, writer::control(Arc::clone(&shared), Arc::clone(&self)));
         self.spawn_work(&shared, writer::blocks(Arc::clone(&shared), Arc::clone(&self)));
         self.spawn(&shared, Arc::clone(&self).end_in_time());
-        tokio::join!(self.accept_streams(&shared), self.accept_requests(&shared));
+        tokio::join!(
+            self.accept_streams(&shared),
+            self.accept_requests(&shared),
+            reader::datagrams(Arc::clone(&shared), Arc::clone(&self)),
+        );
         self.gone.cancel();
         self.work.close();
         self.work.wait().await;
@@ -198,6 +206,16 @@ impl Link {
         while let Ok((send, recv)) = self.connection.accept_bi().await {
             self.spawn(shared, exchange::serve(Arc::clone(shared), Arc::clone(self), send, recv));
         }
+    }
+
+    /// Whether we show another identity or certificate by now than it was made with.
+    pub(super) fn is_outdated(&self, me: &Me, own_leaf: &[u8; 32]) -> bool {
+        self.greeting.own != me.pki_id || self.greeting.own_leaf != *own_leaf
+    }
+
+    /// Whether its peer's identity or certificate has run out.
+    pub(super) fn has_expired(&self, now: Wall) -> bool {
+        self.greeting.expiration.is_past(now) || self.peer_until.is_some_and(|until| until < now)
     }
 
     /// Whether what its peer sends now is to be dropped unread.

@@ -113,18 +113,21 @@ impl QuicComm {
         self.shared.me.store(Arc::new(Me { epoch, ..(*me).clone() }));
     }
 
-    /// Shows another identity of ours in hellos from now on; connections that stand are not touched.
+    /// Shows another identity of ours from now on. Peers that we know where to dial are dialled anew, and the
+    /// old connections give way; those that dialled us have a few seconds to do so again.
     ///
     /// # Errors
     /// If it has no fingerprint.
     pub fn set_identity(&self, identity: PeerIdentity) -> Result<(), CommError> {
         let pki_id = self.shared.mcs.pki_id_of_cert(&identity).ok_or(CryptoError::EmptyIdentity)?;
         let me = self.shared.me.load_full();
-        self.shared.me.store(Arc::new(Me { pki_id, identity, ..(*me).clone() }));
+        self.shared.set_me(Me { pki_id, identity, ..(*me).clone() });
         Ok(())
     }
 
-    /// Uses another certificate and other roots for sessions that begin from now on.
+    /// Uses another certificate and other roots from now on. Peers whose certificate the new roots do not
+    /// cover are closed at once; to the others the new certificate is shown as by
+    /// [`set_identity`](Self::set_identity).
     ///
     /// # Errors
     /// If the material cannot be used; then nothing changes.

@@ -139,6 +139,48 @@ async fn control(
     Ok(())
 }
 
+/// Hands up datagrams until the connection ends. One that does not fit is dropped: it would be late anyhow.
+pub(super) async fn datagrams(shared: Arc<Shared>, link: Arc<Link>) {
+    while let Ok(frame) = link.connection.read_datagram().await {
+        let now = shared.clock.mono();
+        let over = link.is_over_quota(now);
+        if link.charge(price(frame.len()), now) == Pressure::Close {
+            return shared.ban(&link);
+        }
+        if over {
+            shared.metrics.drop_messages("shed", 1);
+            continue;
+        }
+        let Some(room) = link.small_in.try_occupy(frame.len() + EVENT_COST) else {
+            shared.metrics.drop_messages("inbox_full", 1);
+            continue;
+        };
+        // A copy, because the packet's buffer may be shared with many.
+        match open_datagram(Bytes::copy_from_slice(&frame)) {
+            Ok(message) => {
+                shared.metrics.received(&Received::one(Class::Control));
+                let event = Event::Received { from: link.greeting.peer, message };
+                shared.inbox.push_message(event, room);
+            }
+            Err(error) => {
+                shared.offence(&link, "malformed", &error);
+                return link.close(CloseReason::Malformed);
+            }
+        }
+    }
+}
+
+fn open_datagram(mut frame: Bytes) -> Result<SignedMessage, WireError> {
+    let message = Envelope::take(&mut frame)?.open()?;
+    if !frame.is_empty() {
+        return Err(WireError::Trailing(frame.len()));
+    }
+    if !message.message.kind().rides_datagrams() {
+        return Err(WireError::Misplaced("a datagram of a kind that belongs on a stream"));
+    }
+    Ok(message)
+}
+
 /// Drops a batch unread; returns what it cost.
 fn shed(shared: &Shared, link: &Link, mut batch: Bytes) -> Result<u64, ReadFailure> {
     let (mut frames, mut units) = (0, 0);

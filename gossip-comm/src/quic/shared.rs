@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use gossip_api::message::{CloseReason, Features, HelloLimits};
 use gossip_api::{
     Checked, CryptoError, Endpoint, IdentityMap, MessageCryptoService, OrgId, PkiId, RemotePeer,
-    SecurityAdvisor, WireError,
+    SecurityAdvisor, Wall, WireError,
 };
 use quinn::Connection;
+use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -22,7 +23,7 @@ use super::link::Link;
 use super::outbox::Outbox;
 use super::quota::{Bans, OrgQuotas, Quota};
 use super::table::{Peer, Table};
-use super::{QuicParts, endpoint};
+use super::{QuicParts, dial, endpoint};
 use crate::clock::{Clock, wall};
 use crate::comm::{Connected, Event, InboundId, RequestId, ResponseOutcome};
 use crate::config::{CommConfig, TlsMaterial};
@@ -142,6 +143,7 @@ impl Shared {
         connection: Connection,
         dialled: Option<&Endpoint>,
     ) -> Result<(), CloseReason> {
+        let peer_until = self.valid_until(&connection)?;
         let own = self.me.load().pki_id;
         let mut table = self.table();
         if table.stopping {
@@ -156,7 +158,8 @@ impl Shared {
         let peer = table.peers.entry(greeting.peer);
         let peer = peer.or_insert_with(|| Peer::new(Outbox::new(&self.config.outbox)));
         let outbox = Arc::clone(&peer.outbox);
-        let link = Link::new(self, id, greeting, connection, dialled.is_some(), outbox);
+        let by_us = dialled.is_some();
+        let link = Link::new(self, id, greeting, connection, peer_until, by_us, outbox);
         let link = Arc::new(link);
         if peer.links.is_empty() || dialled.is_some() {
             self.inbox.push(Event::Connected(connected));
@@ -237,14 +240,72 @@ impl Shared {
         }
     }
 
-    /// Uses other TLS material for sessions that begin from now on.
-    pub(super) fn set_tls(&self, material: &TlsMaterial) -> Result<(), CommError> {
-        let set = TlsSet::new(material, &self.config, &self.secrets)?;
+    /// Until when the certificate that the other side showed is valid. One that was let in and is trusted no
+    /// longer, because the roots have changed meanwhile, is not kept.
+    fn valid_until(&self, connection: &Connection) -> Result<Option<Wall>, CloseReason> {
+        let (chain, tls) = (chain_of(connection), self.tls.load());
+        tls.still_trusts(&chain, wall()).map_err(|_| CloseReason::Expelled)?;
+        Ok(tls.valid_until(&chain))
+    }
+
+    /// Uses other TLS material from now on: peers that it does not trust are closed at once, to the others
+    /// we show our new certificate.
+    pub(super) fn set_tls(self: &Arc<Self>, material: &TlsMaterial) -> Result<(), CommError> {
+        let set = Arc::new(TlsSet::new(material, &self.config, &self.secrets)?);
         let endpoint = self.endpoint().ok_or(CommError::Stopped)?;
         endpoint.set_server_config(Some((*set.server).clone()));
-        self.tls.store(Arc::new(set));
+        self.tls.store(Arc::clone(&set));
         info!("tls certificate and roots replaced");
+        for link in self.links() {
+            if let Err(reason) = set.still_trusts(&chain_of(&link.connection), wall()) {
+                info!(peer = %link.greeting.peer, reason, "certificate no longer trusted");
+                link.close(CloseReason::Expelled);
+            }
+        }
+        self.renew();
         Ok(())
+    }
+
+    /// Shows another identity of ours from now on.
+    pub(super) fn set_me(self: &Arc<Self>, me: Me) {
+        self.me.store(Arc::new(me));
+        self.renew();
+    }
+
+    /// Has a new connection to every peer that we showed something else than we would now, where we know
+    /// where to dial it. The old ones give way to the new ones.
+    fn renew(self: &Arc<Self>) {
+        let (me, tls) = (self.me.load_full(), self.tls.load_full());
+        let mut table = self.table();
+        table.renewed = self.clock.mono();
+        let outdated = |peer: &Peer| {
+            let link = peer.active().filter(|link| link.is_outdated(&me, &tls.own_leaf))?;
+            Some((link.greeting.peer, peer.endpoints.last()?.clone()))
+        };
+        let again: Vec<_> = table.peers.values().filter_map(outdated).collect();
+        for (peer, endpoint) in again {
+            // What cannot be dialled now is closed in a few seconds, and then it is dialled by whoever needs it.
+            if let Err(reason) = dial::begin(self, &mut table, &endpoint, Some(peer), true) {
+                debug!(%peer, reason, "not dialled anew");
+            }
+        }
+    }
+
+    /// Closes what has run out: links of peers whose identity or certificate has, and those on which we
+    /// show an identity or certificate that we have replaced some time ago.
+    fn close_expired(&self) {
+        let now = wall();
+        let (me, tls) = (self.me.load_full(), self.tls.load_full());
+        let renewed = self.table().renewed;
+        let grace_is_over = self.clock.mono().since(renewed) > RENEWAL;
+        for link in self.links() {
+            if link.has_expired(now) {
+                info!(peer = %link.greeting.peer, "identity or certificate of a connected peer has expired");
+                link.close(CloseReason::Expelled);
+            } else if grace_is_over && link.is_outdated(&me, &tls.own_leaf) {
+                link.close(CloseReason::Done);
+            }
+        }
     }
 
     /// Closes links to peers whose identity is no longer accepted.
@@ -322,7 +383,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Closes links whose identity runs out, within a second of its doing so.
+/// Closes links whose identity or certificate runs out, within a second of its doing so.
 pub(super) async fn watch_expiry(shared: Arc<Shared>) {
     let mut every = tokio::time::interval(EXPIRY_CHECK);
     loop {
@@ -330,13 +391,7 @@ pub(super) async fn watch_expiry(shared: Arc<Shared>) {
             _ = every.tick() => {}
             () = shared.cancel.cancelled() => return,
         }
-        let now = wall();
-        for link in shared.links() {
-            if link.greeting.expiration.is_past(now) {
-                info!(peer = %link.greeting.peer, "identity of a connected peer has expired");
-                link.close(CloseReason::Expelled);
-            }
-        }
+        shared.close_expired();
     }
 }
 
@@ -350,6 +405,14 @@ fn connected(greeting: &Greeting, dialled: Option<&Endpoint>) -> Connected {
     }
 }
 
+/// The certificates that the other side showed.
+fn chain_of(connection: &Connection) -> Vec<CertificateDer<'static>> {
+    let chain = connection.peer_identity().and_then(|identity| identity.downcast().ok());
+    chain.map(|chain| *chain).unwrap_or_default()
+}
+
+/// How long a connection on which we show what we have replaced may still stand.
+const RENEWAL: Duration = Duration::from_secs(5);
 const EXPIRY_CHECK: Duration = Duration::from_millis(500);
 /// Events above which newcomers wait until the layer above has caught up.
 const EVENTS_MAX: usize = 1 << 20;

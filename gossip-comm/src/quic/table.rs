@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gossip_api::{Endpoint, PkiId};
+use gossip_api::{Endpoint, Mono, PkiId};
 
 use super::exchange::{Answer, Question};
 use super::link::{Link, Mode};
@@ -25,6 +25,8 @@ pub(super) struct Table {
     /// Questions that have no outcome yet.
     pub(super) requests: std::collections::BTreeSet<RequestId>,
     pub(super) links: usize,
+    /// When our own identity or certificate last changed.
+    pub(super) renewed: Mono,
     next_number: u64,
 }
 
@@ -149,17 +151,13 @@ impl Peer {
 }
 
 fn verdict(own: PkiId, old: &Link, fresh: &Link, window: Duration) -> Verdict {
-    if old.other_done.is_cancelled() {
+    if old.other_done.is_cancelled() || old.greeting.own != fresh.greeting.own {
+        // The other side is done with it, or takes us for two peers.
         return Verdict::KeepNew;
     }
     let age = fresh.born.since(old.born);
+    let facts = |link: &Link| Facts::of(&link.greeting, link.by_us);
     judge(own, fresh.greeting.peer, &facts(old), &facts(fresh), age > window)
-}
-
-fn facts(link: &Link) -> Facts {
-    let greeting = &link.greeting;
-    let epochs = u128::from(greeting.epoch.get()) + u128::from(greeting.own_epoch.get());
-    Facts { epochs, by_us: link.by_us }
 }
 
 /// Connections to one peer at once; more than two are a sign of trouble.

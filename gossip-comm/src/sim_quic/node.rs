@@ -542,9 +542,7 @@ impl Node {
 
     fn facts(&self, handle: usize) -> Option<Known> {
         let link = self.links.get(&handle)?;
-        let greeting = &link.up()?.greeting;
-        let epochs = u128::from(greeting.epoch.get()) + u128::from(greeting.own_epoch.get());
-        let facts = Facts { epochs, by_us: link.dialled.is_some() };
+        let facts = Facts::of(&link.up()?.greeting, link.dialled.is_some());
         Some(Known { facts, born: link.since })
     }
 

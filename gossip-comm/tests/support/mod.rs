@@ -66,7 +66,8 @@ pub(crate) struct World {
 pub(crate) struct Person {
     pub(crate) identity: PeerIdentity,
     pub(crate) id: PkiId,
-    key: SigningKey,
+    /// Shared by clones: a process whose identity changes signs with the new key from then on.
+    key: Arc<Mutex<SigningKey>>,
     msp: VerifyingKey,
     revoked: Arc<Mutex<Vec<PeerIdentity>>>,
 }
@@ -97,7 +98,13 @@ impl World {
         let id = PkiId::from_bytes(Sha256::digest(&bytes).into());
         let identity = PeerIdentity::new(bytes).expect("short");
         let revoked = Arc::clone(&self.revoked);
-        Person { identity, id, key, msp: self.msp.verifying_key(), revoked }
+        Person {
+            identity,
+            id,
+            key: Arc::new(Mutex::new(key)),
+            msp: self.msp.verifying_key(),
+            revoked,
+        }
     }
 
     /// From here on nobody's host accepts this person.
@@ -136,7 +143,9 @@ impl MessageCryptoService for Person {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Signature, CryptoError> {
-        Ok(Bytes::copy_from_slice(&self.key.sign(message).to_bytes()))
+        Ok(Bytes::copy_from_slice(
+            &self.key.lock().expect("no panic holds it").sign(message).to_bytes(),
+        ))
     }
 
     fn verify(
@@ -206,6 +215,7 @@ fn check(key: &VerifyingKey, signature: &[u8], message: &[u8]) -> Result<(), Cry
 
 /// One running transport.
 pub(crate) struct TestPeer {
+    person: Person,
     pub(crate) comm: QuicComm,
     pub(crate) id: PkiId,
     pub(crate) identities: Arc<IdentityMap>,
@@ -214,7 +224,7 @@ pub(crate) struct TestPeer {
 
 impl TestPeer {
     pub(crate) fn start(person: Person, config: CommConfig, epoch: Epoch) -> Self {
-        let id = person.id;
+        let (id, kept) = (person.id, person.clone());
         let clock = Clock::start();
         let mcs: Arc<dyn MessageCryptoService> = Arc::new(person.clone());
         let map_config = IdentityMapConfig::default().checked().expect("defaults");
@@ -231,7 +241,13 @@ impl TestPeer {
             clock,
         };
         let comm = QuicComm::bind(config.checked().expect("config"), parts).expect("bind");
-        Self { comm, id, identities, registry }
+        Self { person: kept, comm, id, identities, registry }
+    }
+
+    /// From here on its host signs with the key of `person`.
+    pub(crate) fn change_person(&self, person: &Person) {
+        let key = person.key.lock().expect("no panic holds it").clone();
+        *self.person.key.lock().expect("no panic holds it") = key;
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

@@ -25,7 +25,25 @@ pub(crate) struct RawTls {
 impl RawTls {
     /// A fresh certificate of `authority`.
     pub(crate) fn of(authority: &super::Authority) -> Self {
-        let params = rcgen::CertificateParams::new(vec!["raw.test".into()]).expect("a name");
+        Self::made(authority, |_| {})
+    }
+
+    /// A certificate that is valid until then.
+    pub(crate) fn until(authority: &super::Authority, unix_seconds: i64) -> Self {
+        Self::made(authority, |params| {
+            let until =
+                std::time::Duration::from_secs(u64::try_from(unix_seconds).expect("after 1970"));
+            params.not_after = (std::time::SystemTime::UNIX_EPOCH + until).into();
+        })
+    }
+
+    /// A certificate of `authority` with something changed.
+    pub(crate) fn made(
+        authority: &super::Authority,
+        change: impl FnOnce(&mut rcgen::CertificateParams),
+    ) -> Self {
+        let mut params = rcgen::CertificateParams::new(vec!["raw.test".into()]).expect("a name");
+        change(&mut params);
         let key = rcgen::KeyPair::generate().expect("key");
         let leaf = params.signed_by(&key, &authority.issuer).expect("leaf");
         Self { chain: vec![leaf.der().clone()], key: key.serialize_der() }

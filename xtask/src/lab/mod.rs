@@ -14,6 +14,8 @@
 //! ```
 
 pub(crate) mod catchup;
+pub(crate) mod comm;
+pub(crate) mod connections;
 pub(crate) mod crypto;
 pub(crate) mod election;
 /// Peers that do nothing but membership; `gossip-discovery` tests itself with the same.
