@@ -13,6 +13,7 @@
 //! It does not decide whom to connect to, verifies no message beyond the connection's own hello, and
 //! keeps nothing about peers that are not connected.
 
+mod acks;
 #[cfg(any(feature = "quic", feature = "sim"))]
 mod backoff;
 mod bounds;
@@ -37,11 +38,14 @@ pub mod quic;
 pub mod sim;
 #[cfg(feature = "sim-quic")]
 pub mod sim_quic;
+#[cfg(feature = "quic")]
+mod switchboard;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod tls;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod transport;
 
+pub use acks::{AckId, AckOutcome, AckReport, AckedSend, Acks, acknowledge};
 pub use bounds::OutboxConfig;
 #[cfg(feature = "quic")]
 pub use clock::{Clock, wall};
@@ -55,3 +59,5 @@ pub use drive::drive;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]
 pub use error::CommError;
 pub use host::{Effect, Host};
+#[cfg(feature = "quic")]
+pub use switchboard::{CallError, Incoming, Subscription, Switchboard};
