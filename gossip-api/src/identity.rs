@@ -1,6 +1,6 @@
 //! Identities, and the map from fingerprints to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -93,7 +93,55 @@ impl IdentityMapConfig {
 pub struct IdentityMap {
     own: PkiId,
     config: Checked<IdentityMapConfig>,
-    entries: RwLock<BTreeMap<PkiId, Entry>>,
+    held: RwLock<Held>,
+}
+
+/// The entries, and in which order they make room.
+#[derive(Debug, Default)]
+struct Held {
+    entries: BTreeMap<PkiId, Entry>,
+    /// By when they were last used.
+    by_use: BTreeSet<(Mono, PkiId)>,
+    /// The same of each organisation.
+    by_org: BTreeMap<Option<OrgId>, BTreeSet<(Mono, PkiId)>>,
+}
+
+impl Held {
+    fn insert(&mut self, pki_id: PkiId, entry: Entry) {
+        self.remove(&pki_id);
+        self.by_use.insert((entry.used, pki_id));
+        self.by_org.entry(entry.org.clone()).or_default().insert((entry.used, pki_id));
+        self.entries.insert(pki_id, entry);
+    }
+
+    fn remove(&mut self, pki_id: &PkiId) -> Option<Entry> {
+        let entry = self.entries.remove(pki_id)?;
+        let place = (entry.used, *pki_id);
+        self.by_use.remove(&place);
+        if let Some(of_org) = self.by_org.get_mut(&entry.org) {
+            of_org.remove(&place);
+            if of_org.is_empty() {
+                self.by_org.remove(&entry.org);
+            }
+        }
+        Some(entry)
+    }
+
+    /// The entry, used just now.
+    fn used(&mut self, pki_id: &PkiId, now: Mono) -> Option<&Entry> {
+        let entry = self.entries.get_mut(pki_id)?;
+        let (before, after) = (entry.used, entry.used.max(now));
+        if after > before {
+            entry.used = after;
+            self.by_use.remove(&(before, *pki_id));
+            self.by_use.insert((after, *pki_id));
+            if let Some(of_org) = self.by_org.get_mut(&entry.org) {
+                of_org.remove(&(before, *pki_id));
+                of_org.insert((after, *pki_id));
+            }
+        }
+        self.entries.get(pki_id)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -117,7 +165,7 @@ impl IdentityMap {
         now: Now,
     ) -> Result<Self, CryptoError> {
         let pki_id = mcs.pki_id_of_cert(own).ok_or(CryptoError::EmptyIdentity)?;
-        let map = Self { own: pki_id, config, entries: RwLock::new(BTreeMap::new()) };
+        let map = Self { own: pki_id, config, held: RwLock::default() };
         map.put(own, mcs, advisor, now)?;
         Ok(map)
     }
@@ -147,8 +195,7 @@ impl IdentityMap {
         let pki_id = mcs
             .pki_id_of_cert(identity)
             .ok_or_else(|| CryptoError::MalformedIdentity("has no fingerprint".into()))?;
-        if let Some(entry) = self.write().get_mut(&pki_id) {
-            entry.used = now.mono;
+        if let Some(entry) = self.write().used(&pki_id, now.mono) {
             return if entry.expiration.is_past(now.wall) {
                 Err(CryptoError::Expired)
             } else {
@@ -168,15 +215,12 @@ impl IdentityMap {
 
     /// The identity behind a fingerprint; counts as use.
     pub fn get(&self, pki_id: &PkiId, now: Mono) -> Option<PeerIdentity> {
-        let mut entries = self.write();
-        let entry = entries.get_mut(pki_id)?;
-        entry.used = entry.used.max(now);
-        Some(entry.identity.clone())
+        self.write().used(pki_id, now).map(|entry| entry.identity.clone())
     }
 
     /// The organisation behind a fingerprint.
     pub fn org_of(&self, pki_id: &PkiId) -> Option<OrgId> {
-        self.read().get(pki_id).and_then(|entry| entry.org.clone())
+        self.read().entries.get(pki_id).and_then(|entry| entry.org.clone())
     }
 
     /// Every identity held, our own included.
@@ -187,7 +231,7 @@ impl IdentityMap {
             identity: entry.identity.clone(),
             org: entry.org.clone(),
         };
-        PeerIdentitySet(self.read().iter().map(info).collect())
+        PeerIdentitySet(self.read().entries.iter().map(info).collect())
     }
 
     /// Drops one identity. Our own stays.
@@ -211,7 +255,7 @@ impl IdentityMap {
         now: Now,
     ) -> Vec<PkiId> {
         let held: Vec<(PkiId, Entry)> =
-            self.read().iter().map(|(id, entry)| (*id, entry.clone())).collect();
+            self.read().entries.iter().map(|(id, entry)| (*id, entry.clone())).collect();
         let invalid: Vec<PkiId> = held
             .into_iter()
             .filter(|(id, entry)| {
@@ -229,34 +273,34 @@ impl IdentityMap {
 
     /// How many identities are held, our own included.
     pub fn len(&self) -> usize {
-        self.read().len()
+        self.read().entries.len()
     }
 
     /// Never true: our own identity is always held.
     pub fn is_empty(&self) -> bool {
-        self.read().is_empty()
+        self.read().entries.is_empty()
     }
 
+    /// Keeps `entry`. Of a full organisation, or else of a full map, the one that was not used for longest
+    /// makes room; our own never does.
     fn insert(&self, pki_id: PkiId, entry: Entry) {
-        let mut entries = self.write();
-        let same_org = entries.values().filter(|held| held.org == entry.org).count();
-        let org_full = same_org >= self.config.items_per_org_max;
-        if org_full || entries.len() >= self.config.items_max {
-            let victim = entries
-                .iter()
-                .filter(|(id, held)| **id != self.own && (!org_full || held.org == entry.org))
-                .min_by_key(|(_, held)| held.used)
-                .map(|(id, _)| *id);
-            victim.and_then(|id| entries.remove(&id));
+        let mut held = self.write();
+        let same_org = held.by_org.get(&entry.org);
+        let org_full = same_org.is_some_and(|org| org.len() >= self.config.items_per_org_max);
+        let victims = if org_full { same_org } else { Some(&held.by_use) };
+        if org_full || held.entries.len() >= self.config.items_max {
+            let mut victims = victims.into_iter().flatten().map(|(_, id)| *id);
+            let victim = victims.find(|id| *id != self.own);
+            victim.and_then(|id| held.remove(&id));
         }
-        entries.insert(pki_id, entry);
+        held.insert(pki_id, entry);
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<PkiId, Entry>> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<PkiId, Entry>> {
-        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Held> {
+        self.held.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
