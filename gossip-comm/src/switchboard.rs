@@ -59,7 +59,7 @@ struct State {
     predicates: Vec<Predicate>,
     dead: Vec<Weak<Mutex<Queue<PkiId>>>>,
     switched: Vec<Weak<Mutex<Queue<PkiId>>>>,
-    calls: BTreeMap<Endpoint, Vec<(Option<PkiId>, oneshot::Sender<Result<Connected, CallError>>)>>,
+    calls: BTreeMap<Endpoint, Vec<Call>>,
     acks: Option<Acks>,
     reports: BTreeMap<AckId, oneshot::Sender<AckReport>>,
     /// Who was last found at an endpoint.
@@ -67,6 +67,8 @@ struct State {
     stopped: bool,
 }
 
+/// Who is expected, and who waits to know.
+type Call = (Option<PkiId>, oneshot::Sender<Result<Connected, CallError>>);
 type Predicate = Arc<dyn Fn(&Incoming) -> bool + Send + Sync>;
 
 impl fmt::Debug for Switchboard {

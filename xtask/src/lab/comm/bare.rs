@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -222,10 +222,13 @@ fn transport() -> TransportConfig {
         .max_concurrent_uni_streams((streams.blocks + 1).into())
         .stream_receive_window(streams.stream_window.into())
         .receive_window(streams.connection_window.into())
-        .send_window(u64::from(streams.send_window));
+        .send_window(u64::from(streams.send_window))
+        .keep_alive_interval(Some(KEEP_ALIVE));
     transport
 }
 
+/// It stands idle while others are measured.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 const ALPN: &[u8] = b"bare";
 /// Written at once, as ours does.
 const BATCH_BYTES: usize = 64 << 10;

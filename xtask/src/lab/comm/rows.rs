@@ -49,7 +49,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(cores).enable_all().build()?;
     if args.count_allocations {
         let counts = runtime.block_on(counting::all())?;
-        return Ok(println!("{}", serde_json::to_string(&counts)?));
+        println!("{}", serde_json::to_string(&counts)?);
+        return Ok(());
     }
     let counts = counting::in_a_process_of_its_own()?;
     let mut report = runtime.block_on(measure(args))?;
