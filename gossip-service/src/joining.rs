@@ -1,11 +1,12 @@
 //! What a channel takes besides the machines: a ledger, a source, and the host's word on its configuration.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gossip_api::{
-    Block, BlockCodec, BlockHash, BlockSource, ChannelId, Endpoint, Epoch, GossipError, Height,
-    JoinChannelMessage, Ledger, LedgerError, OrgId,
+    AnchorPeer, Block, BlockCodec, BlockHash, BlockSource, ChannelId, Endpoint, Epoch, GossipError,
+    Height, JoinChannelMessage, Ledger, LedgerError, OrgId,
 };
 
 use crate::node::ChannelView;
@@ -47,6 +48,59 @@ pub trait TermStore: Send + Sync {
     /// # Errors
     /// A sentence for the log, if it cannot be stored.
     fn set_term(&self, term: u64) -> Result<(), String>;
+}
+
+/// A term that the process alone remembers: after a restart a leader may speak under a term that others
+/// have seen, and is believed a little later.
+#[derive(Debug, Default)]
+pub struct MemoryTerms(Mutex<Option<u64>>);
+
+impl TermStore for MemoryTerms {
+    fn term(&self) -> Result<Option<u64>, String> {
+        Ok(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_term(&self, term: u64) -> Result<(), String> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(term);
+        Ok(())
+    }
+}
+
+/// The configuration of a channel whose members never change, whatever its blocks say.
+#[derive(Clone, Debug)]
+pub struct FixedConfig {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Its members and their anchor peers.
+    pub members: BTreeMap<OrgId, Vec<AnchorPeer>>,
+}
+
+impl JoinChannelMessage for FixedConfig {
+    fn sequence_number(&self) -> u64 {
+        0
+    }
+
+    fn members(&self) -> Vec<OrgId> {
+        self.members.keys().cloned().collect()
+    }
+
+    fn anchor_peers_of(&self, org: &OrgId) -> Vec<AnchorPeer> {
+        self.members.get(org).cloned().unwrap_or_default()
+    }
+
+    fn channel(&self) -> &ChannelId {
+        &self.channel
+    }
+}
+
+impl ConfigHost for FixedConfig {
+    fn apply_config(
+        &self,
+        _: &ChannelId,
+        _: &Block,
+    ) -> Result<Arc<dyn JoinChannelMessage>, String> {
+        Ok(Arc::new(self.clone()))
+    }
 }
 
 /// Makes the source of blocks of a channel that is joined without one.

@@ -36,7 +36,9 @@ mod verify;
 
 pub use driver::Status;
 pub use eventer::ConfigEventer;
-pub use joining::{Channel, ConfigHost, DeliveryFactory, EpochStore, TermStore};
+pub use joining::{
+    Channel, ConfigHost, DeliveryFactory, EpochStore, FixedConfig, MemoryTerms, TermStore,
+};
 pub use peer::{
     Action, ChannelStatus, Input, JoinRequest, Peer, PeerConfig, PeerSelf, ReadPurpose,
 };

@@ -11,6 +11,8 @@ mod channel;
 mod channels;
 mod client;
 mod config;
+#[cfg(test)]
+mod deployed;
 mod doctor;
 mod joined;
 mod ledger;

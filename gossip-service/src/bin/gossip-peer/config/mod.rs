@@ -302,6 +302,25 @@ fn timings(tree: &Tree) -> Result<Timings, Failure> {
     })
 }
 
+/// A sample's configuration, and the keys that it does not show.
+#[cfg(test)]
+pub(crate) fn read_sample(
+    yaml: &str,
+    environment: &[(&str, &str)],
+) -> Result<(Config, Vec<&'static str>), Failure> {
+    let environment =
+        || environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let tree = Tree::read(yaml, environment(), &mut Notices::default())?;
+    let held: Vec<&str> = tree.keys().map(|key| key.path).collect();
+    let is_named = |path: &str| {
+        // A key without a value is shown all the same.
+        let last = path.rsplit('.').next().unwrap_or(path);
+        held.contains(&path) || yaml.lines().any(|line| line.trim() == format!("{last}:"))
+    };
+    let missing = keys::KEYS.iter().map(|key| key.path).filter(|path| !is_named(path)).collect();
+    Ok((parse(yaml, environment(), Path::new("/etc/gossip-peer"))?, missing))
+}
+
 /// Missing files are told before anything starts.
 fn check_files(config: &Config) -> Result<(), Failure> {
     let mut files = vec![
