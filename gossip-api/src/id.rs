@@ -73,6 +73,11 @@ hash_type! {
     ChannelTag
 }
 
+hash_type! {
+    /// Root of the tree over a block's shares.
+    ShareRoot
+}
+
 impl ChannelTag {
     /// The tag under which `peer` speaks of the channel `channel` with genesis header hash `genesis`.
     ///

@@ -57,7 +57,7 @@ pub use gossip::{
 };
 pub use id::{
     BlockHash, ChannelId, ChannelTag, Endpoint, Epoch, ErrorText, Height, NetworkId, Nonce, OrgId,
-    PkiId, SeqNum,
+    PkiId, SeqNum, ShareRoot,
 };
 pub use identity::{IdentityMap, IdentityMapConfig, PeerIdentity};
 pub use ledger::{Block, BlockCodec, BlockHeader, BlockSource, BlockStream, Ledger};

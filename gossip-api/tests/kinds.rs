@@ -64,13 +64,16 @@ fn every_kind_has_one_tag() {
         (Kind::HeaderNote, ChanOnly),
         (Kind::BlockNote, ChanAndOrg),
         (Kind::Plan, ChanAndOrg),
+        (Kind::ShareCommitment, ChanOnly),
+        (Kind::Share, ChanOnly),
+        (Kind::ShareReport, ChanOnly),
     ] {
         let message = sample(kind);
         assert_eq!(message.tag(), tag, "{kind:?}");
         assert_eq!(tag.is_channel_restricted(), message.channel().is_some(), "{kind:?}");
         assert_eq!(message.header().kind, kind);
     }
-    assert_eq!(samples().len(), 26, "a new kind is missing above");
+    assert_eq!(samples().len(), 29, "a new kind is missing above");
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn private_data_is_a_slice_of_its_frame_and_never_printed() {
 
 #[test]
 fn a_payload_has_exactly_the_length_announced() {
-    for kind in [Kind::PrivateData, Kind::PrivateDataResponse, Kind::Data] {
+    for kind in [Kind::PrivateData, Kind::PrivateDataResponse, Kind::Data, Kind::Share] {
         let frame = frame_of(&Envelope::unsigned(&sample(kind)));
         let open = |frame: Bytes| Envelope::decode(&frame).and_then(Envelope::open);
         open(frame.clone()).unwrap();

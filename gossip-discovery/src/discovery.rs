@@ -357,7 +357,10 @@ impl Discovery {
             | Kind::Header
             | Kind::HeaderNote
             | Kind::BlockNote
-            | Kind::Plan => drop(DropReason::Misdelivered),
+            | Kind::Plan
+            | Kind::ShareCommitment
+            | Kind::Share
+            | Kind::ShareReport => drop(DropReason::Misdelivered),
         }
     }
 
@@ -397,7 +400,10 @@ impl Discovery {
             | Message::Header(_)
             | Message::HeaderNote(_)
             | Message::BlockNote(_)
-            | Message::Plan(_) => self.refuse(from, DropReason::Misdelivered),
+            | Message::Plan(_)
+            | Message::ShareCommitment(_)
+            | Message::Share(_)
+            | Message::ShareReport(_) => self.refuse(from, DropReason::Misdelivered),
         }
     }
 

@@ -240,7 +240,11 @@ impl Peer {
                 self.admit_private(from, header)
             }
             Kind::Acknowledgement => Admit::Accept,
-            Kind::StateInfoSnapshot | Kind::PeerIdentities => Admit::Drop("kind"),
+            Kind::StateInfoSnapshot
+            | Kind::PeerIdentities
+            | Kind::ShareCommitment
+            | Kind::Share
+            | Kind::ShareReport => Admit::Drop("kind"),
         }
     }
 

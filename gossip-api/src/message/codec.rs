@@ -22,12 +22,13 @@ use super::{
     Acknowledgement, Beats, BlockNote, Class, DataMessage, Envelope, HeaderMessage, HeaderNote,
     Hello, LeadershipMessage, MembershipRequest, MembershipResponse, Message, PeerIdentities, Plan,
     PlanPart, PlannedBlock, PrivateData, PrivateDataRequest, PrivateDataResponse, Probe,
-    ProofOfLife, PullDigest, PullHello, PullKind, PullRequest, PullUpdate, Record, StateInfo,
-    StateInfoPullRequest, StateInfoSnapshot, StateRequest, StateResponse, WIRE_VERSION,
+    ProofOfLife, PullDigest, PullHello, PullKind, PullRequest, PullUpdate, Record, Share,
+    ShareClass, ShareCommitment, ShareDuty, ShareReport, StateInfo, StateInfoPullRequest,
+    StateInfoSnapshot, StateRequest, StateResponse, WIRE_VERSION,
 };
-use crate::bounded::Blob;
+use crate::bounded::{Blob, Bounded};
 use crate::error::WireError;
-use crate::id::{ChannelId, Nonce, SeqNum};
+use crate::id::{ChannelId, Nonce, SeqNum, ShareRoot};
 use crate::ledger::Block;
 
 /// Bytes of a frame that are neither body nor signature nor payload.
@@ -76,6 +77,37 @@ enum Body {
     HeaderNote(HeaderNote),
     BlockNote(BlockNote),
     Plan(Plan),
+    ShareCommitment(ShareCommitment),
+    Share(Box<ShareHead>),
+    ShareReport(ShareReport),
+}
+
+/// A share without its payload, and how long this is.
+#[derive(Serialize, Deserialize)]
+struct ShareHead {
+    channel: ChannelId,
+    number: SeqNum,
+    root: ShareRoot,
+    class: ShareClass,
+    data_len: u64,
+    index: u8,
+    duty: ShareDuty,
+    branch: Bounded<[u8; 32], 7>,
+    payload: PayloadHead,
+}
+
+impl ShareHead {
+    fn of(share: Share) -> Self {
+        let payload = PayloadHead::of(&share.payload);
+        let Share { channel, number, root, class, data_len, index, duty, branch, .. } = share;
+        Self { channel, number, root, class, data_len, index, duty, branch, payload }
+    }
+
+    fn with_payload(self, raw: &[Bytes]) -> Result<Share, WireError> {
+        let payload = self.payload.with_payload(raw)?;
+        let Self { channel, number, root, class, data_len, index, duty, branch, .. } = self;
+        Ok(Share { channel, number, root, class, data_len, index, duty, branch, payload })
+    }
 }
 
 /// A block without its large fields, and how long these are.
@@ -199,7 +231,8 @@ fn raw_of(message: &Message) -> Vec<Bytes> {
         (Message::Header(header), _) => vec![header.block.metadata.clone()],
         (_, Some(block)) => vec![block.data.clone(), block.metadata.clone()],
         (Message::PrivateData(PrivateData { payload, .. }), _)
-        | (Message::PrivateDataResponse(PrivateDataResponse { payload, .. }), _) => {
+        | (Message::PrivateDataResponse(PrivateDataResponse { payload, .. }), _)
+        | (Message::Share(Share { payload, .. }), _) => {
             vec![payload.clone()]
         }
         (_, None) => Vec::new(),
@@ -247,6 +280,9 @@ fn body_of(message: &Message) -> Body {
         Message::HeaderNote(note) => Body::HeaderNote(note),
         Message::BlockNote(note) => Body::BlockNote(note),
         Message::Plan(planned) => Body::Plan(planned.plan),
+        Message::ShareCommitment(commitment) => Body::ShareCommitment(commitment),
+        Message::Share(share) => Body::Share(Box::new(ShareHead::of(share))),
+        Message::ShareReport(report) => Body::ShareReport(report),
     }
 }
 
@@ -322,6 +358,7 @@ pub(crate) fn decode(body: &[u8], raw: &[Bytes]) -> Result<Message, WireError> {
         Body::Plan(plan) => return planned(plan, raw).map(Message::Plan),
         Body::HeaderNote(note) => Message::HeaderNote(note),
         Body::BlockNote(note) => Message::BlockNote(note),
+        Body::Share(head) => return Ok(Message::Share(head.with_payload(raw)?)),
         Body::Record(record) => Message::Record(record),
         Body::Beats(beats) => Message::Beats(beats),
         Body::MembershipRequest(request) => Message::MembershipRequest(*request),
@@ -345,6 +382,8 @@ pub(crate) fn decode(body: &[u8], raw: &[Bytes]) -> Result<Message, WireError> {
         Body::PeerIdentities(identities) => Message::PeerIdentities(identities),
         Body::Acknowledgement(acknowledgement) => Message::Acknowledgement(acknowledgement),
         Body::PrivateDataRequest(request) => Message::PrivateDataRequest(request),
+        Body::ShareCommitment(commitment) => Message::ShareCommitment(commitment),
+        Body::ShareReport(report) => Message::ShareReport(report),
     };
     if raw.is_empty() { Ok(message) } else { Err(WireError::Misplaced("payload not announced")) }
 }

@@ -24,6 +24,9 @@
 //! | header note | the connection | channel | control |
 //! | block note | the connection | channel and organisation | control |
 //! | plan | its source's signature; the block by the orderers' | channel and organisation | block |
+//! | share commitment | its source's signature | channel | control |
+//! | share | the tree whose root a commitment signs | channel | block |
+//! | share report | the connection | channel | control |
 
 mod class;
 pub mod codec;
@@ -33,6 +36,7 @@ mod hello;
 mod membership;
 mod pull;
 mod replace;
+mod share;
 mod spread;
 mod state;
 mod tag;
@@ -47,6 +51,7 @@ pub use membership::{
 };
 pub use pull::{ItemId, PeerIdentities, PullDigest, PullHello, PullKind, PullRequest, PullUpdate};
 pub use replace::{Circumstances, Lane, Relation, Slot};
+pub use share::{Share, ShareClass, ShareCommitment, ShareDuty, ShareReport, ShareSet};
 pub use spread::{
     BlockNote, BlockWord, HeaderMessage, HeaderNote, HeaderWord, Plan, PlanPart, PlannedBlock,
 };
@@ -118,6 +123,12 @@ pub enum Message {
     BlockNote(BlockNote),
     /// A block on its way down a tree.
     Plan(PlannedBlock),
+    /// A source about a large block: these are its shares.
+    ShareCommitment(ShareCommitment),
+    /// One of them.
+    Share(Share),
+    /// What a peer holds of them, and wants.
+    ShareReport(ShareReport),
 }
 
 /// Kinds of messages, without their contents.
@@ -150,6 +161,9 @@ pub enum Kind {
     HeaderNote,
     BlockNote,
     Plan,
+    ShareCommitment,
+    Share,
+    ShareReport,
 }
 
 impl Kind {
@@ -182,6 +196,9 @@ impl Kind {
             Self::HeaderNote => "header-note",
             Self::BlockNote => "block-note",
             Self::Plan => "plan",
+            Self::ShareCommitment => "share-commitment",
+            Self::Share => "share",
+            Self::ShareReport => "share-report",
         }
     }
 
@@ -210,7 +227,9 @@ impl Kind {
             | Self::PrivateDataRequest
             | Self::Header
             | Self::HeaderNote
-            | Self::BlockNote => Class::Control,
+            | Self::BlockNote
+            | Self::ShareCommitment
+            | Self::ShareReport => Class::Control,
             Self::MembershipRequest | Self::MembershipResponse | Self::PeerIdentities => {
                 Class::Membership
             }
@@ -219,7 +238,8 @@ impl Kind {
             | Self::StateResponse
             | Self::PrivateData
             | Self::PrivateDataResponse
-            | Self::Plan => Class::Block,
+            | Self::Plan
+            | Self::Share => Class::Block,
         }
     }
 }
@@ -287,6 +307,9 @@ impl Message {
             Self::HeaderNote(_) => Kind::HeaderNote,
             Self::BlockNote(_) => Kind::BlockNote,
             Self::Plan(_) => Kind::Plan,
+            Self::ShareCommitment(_) => Kind::ShareCommitment,
+            Self::Share(_) => Kind::Share,
+            Self::ShareReport(_) => Kind::ShareReport,
         }
     }
 
@@ -297,6 +320,7 @@ impl Message {
             Self::StateInfo(info) => Origin::Signed(info.pki_id),
             Self::ProofOfLife(proof) => Origin::Signed(proof.pki_id),
             Self::Plan(planned) => Origin::Signed(planned.plan.source),
+            Self::ShareCommitment(commitment) => Origin::Signed(commitment.source),
             Self::Beats(_)
             | Self::MembershipRequest(_)
             | Self::MembershipResponse(_)
@@ -318,7 +342,9 @@ impl Message {
             | Self::PrivateDataResponse(_)
             | Self::Header(_)
             | Self::HeaderNote(_)
-            | Self::BlockNote(_) => Origin::Sender,
+            | Self::BlockNote(_)
+            | Self::Share(_)
+            | Self::ShareReport(_) => Origin::Sender,
         }
     }
 
@@ -346,7 +372,10 @@ impl Message {
             | Self::PrivateDataRequest(_)
             | Self::PrivateDataResponse(_)
             | Self::Header(_)
-            | Self::HeaderNote(_) => Tag::ChanOnly,
+            | Self::HeaderNote(_)
+            | Self::ShareCommitment(_)
+            | Self::Share(_)
+            | Self::ShareReport(_) => Tag::ChanOnly,
             Self::StateInfo(_)
             | Self::StateInfoPullRequest(_)
             | Self::StateInfoSnapshot(_)
@@ -383,7 +412,10 @@ impl Message {
             | Self::PrivateDataResponse(_)
             | Self::Header(_)
             | Self::HeaderNote(_)
-            | Self::BlockNote(_) => None,
+            | Self::BlockNote(_)
+            | Self::ShareCommitment(_)
+            | Self::Share(_)
+            | Self::ShareReport(_) => None,
         }
     }
 
@@ -423,6 +455,9 @@ impl Message {
             Self::HeaderNote(note) => name(&note.channel),
             Self::BlockNote(note) => name(&note.channel),
             Self::Plan(planned) => name(&planned.plan.channel),
+            Self::ShareCommitment(commitment) => name(&commitment.channel),
+            Self::Share(share) => name(&share.channel),
+            Self::ShareReport(report) => name(&report.channel),
         }
     }
 
@@ -450,6 +485,9 @@ impl Message {
             Self::HeaderNote(note) => (None, note.word.sequence()),
             Self::BlockNote(note) => (None, note.word.sequence()),
             Self::Plan(planned) => (None, planned.plan.number.get()),
+            Self::ShareCommitment(commitment) => (None, commitment.number.get()),
+            Self::Share(share) => (None, share.number.get()),
+            Self::ShareReport(report) => (None, report.number.get()),
             Self::Beats(_)
             | Self::StateInfoPullRequest(_)
             | Self::MembershipRequest(_)

@@ -123,7 +123,10 @@ impl Message {
             | Self::Header(_)
             | Self::HeaderNote(_)
             | Self::BlockNote(_)
-            | Self::Plan(_) => None,
+            | Self::Plan(_)
+            | Self::ShareCommitment(_)
+            | Self::Share(_)
+            | Self::ShareReport(_) => None,
         }
     }
 

@@ -9,12 +9,12 @@ use gossip_api::message::{
     LeadershipMessage, MemberEntry, MembershipRequest, MembershipResponse, PeerIdentities, Plan,
     PlanPart, PlannedBlock, PrivateData, PrivateDataRequest, PrivateDataResponse, Probe,
     ProofOfLife, PullDigest, PullHello, PullKind, PullRequest, PullUpdate, Record, SealedRecord,
-    SealedStateInfo, Secret, ShortId, StateInfo, StateInfoPullRequest, StateInfoSnapshot,
-    StateRequest, StateResponse,
+    SealedStateInfo, Secret, Share, ShareClass, ShareCommitment, ShareDuty, ShareReport, ShareSet,
+    ShortId, StateInfo, StateInfoPullRequest, StateInfoSnapshot, StateRequest, StateResponse,
 };
 use gossip_api::{
     Blob, Block, BlockHash, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height,
-    Message, Nonce, PeerIdentity, PkiId, SeqNum,
+    Message, Nonce, PeerIdentity, PkiId, SeqNum, ShareRoot,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -231,6 +231,7 @@ impl Draw {
             | Kind::PrivateDataRequest
             | Kind::PrivateDataResponse => self.direct(kind),
             Kind::Header | Kind::HeaderNote | Kind::BlockNote | Kind::Plan => self.spread(kind),
+            Kind::ShareCommitment | Kind::Share | Kind::ShareReport => self.shares(kind),
         }
     }
 
@@ -384,6 +385,45 @@ impl Draw {
             }
             _ if self.flag() => Message::Acknowledgement(Acknowledgement::accepted(nonce)),
             _ => Message::Acknowledgement(Acknowledgement::refused(nonce, &self.text(80))),
+        }
+    }
+
+    fn share_set(&mut self) -> ShareSet {
+        (0..self.below(6)).map(|_| (self.rng.next_u64() % 128) as u8).collect()
+    }
+
+    fn shares(&mut self, kind: Kind) -> Message {
+        let (channel, number) = (self.channel(), SeqNum::new(self.number()));
+        let root = ShareRoot::from_bytes(self.array());
+        let class = ShareClass::ALL[self.below(3)];
+        match kind {
+            Kind::ShareCommitment => Message::ShareCommitment(ShareCommitment {
+                channel,
+                source: self.pki_id(),
+                number,
+                header_hash: BlockHash::from_bytes(self.array()),
+                root,
+                class,
+                data_len: self.number(),
+            }),
+            Kind::Share => {
+                let duties = [ShareDuty::Keep, ShareDuty::Entry, ShareDuty::Relay];
+                Message::Share(Share {
+                    channel,
+                    number,
+                    root,
+                    class,
+                    data_len: self.number(),
+                    index: (self.number() & 0xff) as u8,
+                    duty: duties[self.below(3)],
+                    branch: self.list(Self::array),
+                    payload: self.bytes(200),
+                })
+            }
+            _ => {
+                let (held, wanted) = (self.share_set(), self.share_set());
+                Message::ShareReport(ShareReport { channel, number, root, held, wanted })
+            }
         }
     }
 }

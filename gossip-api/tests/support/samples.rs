@@ -7,11 +7,12 @@ use gossip_api::message::{
     MembershipRequest, MembershipResponse, PeerIdentities, Plan, PlanPart, PlannedBlock,
     PrivateData, PrivateDataRequest, PrivateDataResponse, Probe, ProofOfLife, PullDigest,
     PullHello, PullKind, PullRequest, PullUpdate, Record, SealedRecord, SealedStateInfo, Secret,
-    ShortId, StateInfo, StateInfoPullRequest, StateInfoSnapshot, StateRequest, StateResponse,
+    Share, ShareClass, ShareCommitment, ShareDuty, ShareReport, ShareSet, ShortId, StateInfo,
+    StateInfoPullRequest, StateInfoSnapshot, StateRequest, StateResponse,
 };
 use gossip_api::{
     Blob, Block, BlockHash, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height,
-    Message, Nonce, PeerIdentity, PkiId, SeqNum,
+    Message, Nonce, PeerIdentity, PkiId, SeqNum, ShareRoot,
 };
 
 pub fn peer() -> PkiId {
@@ -87,7 +88,7 @@ pub fn state_info() -> StateInfo {
 
 /// One of every kind, in the order of their numbers.
 pub fn samples() -> Vec<Message> {
-    let mut all = [membership(), pulls(), transfer(), direct(), spread()].concat();
+    let mut all = [membership(), pulls(), transfer(), direct(), spread(), shares()].concat();
     all.sort_by_key(Message::kind);
     all
 }
@@ -202,5 +203,39 @@ fn spread() -> Vec<Message> {
         Message::HeaderNote(HeaderNote { channel: channel.clone(), word }),
         Message::BlockNote(BlockNote { channel, word: BlockWord::Want { nonce, number } }),
         Message::Plan(PlannedBlock { plan: plan(), part, block: block() }),
+    ]
+}
+
+fn shares() -> Vec<Message> {
+    let (channel, number, root) = (trade(), SeqNum::new(7), ShareRoot::from_bytes([0x77; 32]));
+    let (class, data_len) = (ShareClass::Small, 35);
+    vec![
+        Message::ShareCommitment(ShareCommitment {
+            channel: channel.clone(),
+            source: peer(),
+            number,
+            header_hash: BlockHash::from_bytes([0x78; 32]),
+            root,
+            class,
+            data_len,
+        }),
+        Message::Share(Share {
+            channel: channel.clone(),
+            number,
+            root,
+            class,
+            data_len,
+            index: 3,
+            duty: ShareDuty::Relay,
+            branch: Bounded::new(vec![[0x79; 32], [0x7a; 32], [0x7b; 32], [0x7c; 32]]).unwrap(),
+            payload: Bytes::from_static(b"data"),
+        }),
+        Message::ShareReport(ShareReport {
+            channel,
+            number,
+            root,
+            held: [0, 1, 2, 3, 4, 5, 6, 7, 8].into_iter().collect(),
+            wanted: [9, 127].into_iter().collect::<ShareSet>(),
+        }),
     ]
 }

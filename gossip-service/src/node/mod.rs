@@ -19,6 +19,7 @@
 //! - This module imports `gossip_api` and itself alone.
 
 mod channel;
+pub mod coded;
 mod config;
 mod infos;
 mod latency;
@@ -280,7 +281,10 @@ impl Node {
             | Message::Acknowledgement(_)
             | Message::PrivateData(_)
             | Message::PrivateDataRequest(_)
-            | Message::PrivateDataResponse(_) => vec![Action::Drop { from, reason: "kind" }],
+            | Message::PrivateDataResponse(_)
+            | Message::ShareCommitment(_)
+            | Message::Share(_)
+            | Message::ShareReport(_) => vec![Action::Drop { from, reason: "kind" }],
         }
     }
 

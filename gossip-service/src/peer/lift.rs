@@ -78,7 +78,10 @@ impl Peer {
             Kind::StateRequest
             | Kind::StateResponse
             | Kind::StateInfoSnapshot
-            | Kind::PeerIdentities => {
+            | Kind::PeerIdentities
+            | Kind::ShareCommitment
+            | Kind::Share
+            | Kind::ShareReport => {
                 vec![Action::Drop { from: Some(from), reason: "kind out of place" }]
             }
         }

@@ -238,10 +238,13 @@ fn outside_of_node(workspace: &Workspace) -> Vec<String> {
     service
         .map(|dependency| dependency.name.as_str())
         .chain([SERVICE])
-        .filter(|name| !allowed.contains(name))
+        .filter(|name| !allowed.contains(name) && !PURE.contains(name))
         .map(|name| name.replace('-', "_"))
         .collect()
 }
+
+/// What the node needs and no other protocol: crates that compute, and know neither time nor world.
+const PURE: [&str; 1] = ["reed-solomon-simd"];
 
 /// What is wrong with `path`, used in the file `file` below `node/`.
 fn node_fault(file: &str, path: &[String], outside: &[String]) -> Option<String> {

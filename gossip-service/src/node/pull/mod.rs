@@ -121,7 +121,10 @@ impl Pull {
             | Message::Header(_)
             | Message::HeaderNote(_)
             | Message::BlockNote(_)
-            | Message::Plan(_) => vec![Step::Drop { from, reason: "kind" }],
+            | Message::Plan(_)
+            | Message::ShareCommitment(_)
+            | Message::Share(_)
+            | Message::ShareReport(_) => vec![Step::Drop { from, reason: "kind" }],
         }
     }
 

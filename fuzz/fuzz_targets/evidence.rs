@@ -1,0 +1,4 @@
+//! See `gossip_fuzz::coded::evidence`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gossip_fuzz::coded::evidence(data));
