@@ -10,10 +10,14 @@ use tracing::info;
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     down: BTreeMap<Endpoint, Down>,
+    /// When the log was last told of one that went down: others may make us dial, so once a second.
+    told: Option<Mono>,
 }
 
 #[derive(Debug)]
 struct Down {
+    /// Whether the log was told.
+    told: bool,
     failures: u32,
     until: Mono,
 }
@@ -27,11 +31,15 @@ impl Backoff {
     /// A dial failed. `luck` in 0..1 spreads retries over half to the whole of the wait.
     pub(crate) fn failed(&mut self, endpoint: &Endpoint, reason: &str, now: Mono, luck: f64) {
         if !self.down.contains_key(endpoint) {
-            info!(%endpoint, reason, "endpoint does not answer");
             self.make_room();
         }
-        let fresh = Down { failures: 0, until: now };
+        let told = self.told.is_none_or(|told| now.since(told) >= LINE_INTERVAL);
+        let fresh = Down { told, failures: 0, until: now };
         let down = self.down.entry(endpoint.clone()).or_insert(fresh);
+        if down.failures == 0 && down.told {
+            info!(%endpoint, reason, "endpoint does not answer");
+            self.told = Some(now);
+        }
         let wait = FIRST_WAIT.saturating_mul(1 << down.failures.min(DOUBLINGS_MAX));
         down.failures = down.failures.saturating_add(1);
         down.until = now.after(wait.mul_f64(0.5 + luck.clamp(0.0, 1.0) / 2.0));
@@ -39,7 +47,7 @@ impl Backoff {
 
     /// A dial succeeded.
     pub(crate) fn succeeded(&mut self, endpoint: &Endpoint) {
-        if let Some(down) = self.down.remove(endpoint) {
+        if let Some(down) = self.down.remove(endpoint).filter(|down| down.told) {
             info!(%endpoint, failures = down.failures, "endpoint answers again");
         }
     }
@@ -57,6 +65,8 @@ impl Backoff {
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// 250 ms doubled seven times is 32 s.
 const DOUBLINGS_MAX: u32 = 7;
+/// Between two lines about endpoints that went down.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
 /// Endpoints remembered.
 const ENDPOINTS_MAX: usize = 1024;
 

@@ -11,7 +11,7 @@ use gossip_comm::{Clock, Comm, Command, DisconnectCause, Effect, Event, Host, Se
 use support::{TestPeer, World, control, number_of};
 
 #[test]
-fn a_restart_without_farewell_is_noticed_by_the_next_packet() {
+fn h13_a_restart_without_farewell_is_noticed_by_the_next_packet() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("runtime");

@@ -16,7 +16,7 @@ use support::{Authority, TestPeer, World, control, eventually, number_of};
 const REFUSED: Option<u64> = Some(CloseReason::Refused.code() as u64);
 
 #[tokio::test]
-async fn no_certificate() {
+async fn h4_no_certificate() {
     let world = World::new();
     let victim = world.peer(1);
     let endpoint = raw::client(None, raw::ALPN);
@@ -25,7 +25,7 @@ async fn no_certificate() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_authority() {
+async fn h4_a_certificate_of_an_unknown_authority() {
     let world = World::new();
     let victim = world.peer(1);
     let endpoint = raw::client(Some(&RawTls::of(&Authority::new())), raw::ALPN);
@@ -34,7 +34,7 @@ async fn a_certificate_of_an_unknown_authority() {
 }
 
 #[tokio::test]
-async fn another_protocol() {
+async fn h4_another_protocol() {
     let world = World::new();
     let victim = world.peer(1);
     let tls = RawTls::of(&world.tls);
@@ -42,6 +42,39 @@ async fn another_protocol() {
         let endpoint = raw::client(Some(&tls), alpn);
         let tried = raw::connect(&endpoint, victim.comm.local_addr()).await;
         assert!(tried.is_err(), "{alpn:?}");
+    }
+    nothing_is_left(&victim).await;
+}
+
+/// H4, I12: there is nothing to resume a session with, so no certificate is ever believed without a look.
+#[tokio::test]
+async fn h4_no_ticket_and_no_early_data() {
+    let world = World::new();
+    let victim = world.peer(1);
+    let attacker = Attacker::new(&world);
+    let first = attacker.join(&world, 2, &victim).await;
+    // Tickets would come right after the handshake.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    first.close(0u8.into(), b"");
+    let again = attacker.endpoint.connect(victim.comm.local_addr(), "gossip").expect("valid");
+    assert!(again.into_0rtt().is_err(), "nothing to send early data with");
+}
+
+/// H4: an expired certificate, one that is not valid yet, and one for another use.
+#[tokio::test]
+async fn h4_certificates_that_are_not_valid_now_or_not_for_this() {
+    let world = World::new();
+    let victim = world.peer(1);
+    let day = Duration::from_secs(86_400);
+    let late = RawTls::until(&world.tls, wall().as_unix_seconds() - 60);
+    let early = RawTls::made(&world.tls, |params| {
+        params.not_before = (std::time::SystemTime::now() + day).into();
+    });
+    let server_only = RawTls::made(&world.tls, |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    for tls in [late, early, server_only] {
+        expect_tls_failure(&raw::client(Some(&tls), raw::ALPN), &victim).await;
     }
     nothing_is_left(&victim).await;
 }
@@ -59,7 +92,7 @@ async fn a_server_of_an_unknown_authority_is_not_told_who_dials() {
 }
 
 #[tokio::test]
-async fn the_hello_of_somebody_else() {
+async fn h3_the_hello_of_somebody_else() {
     let world = World::new();
     let (victim, owner) = (world.peer(1), world.person(2));
     let attacker = Attacker::new(&world);
@@ -76,7 +109,7 @@ async fn the_hello_of_somebody_else() {
 }
 
 #[tokio::test]
-async fn a_hello_replayed_on_another_session() {
+async fn h1_a_hello_replayed_on_another_session() {
     let world = World::new();
     let (victim, owner) = (world.peer(1), world.person(2));
     let attacker = Attacker::new(&world);
@@ -93,7 +126,7 @@ async fn a_hello_replayed_on_another_session() {
 }
 
 #[tokio::test]
-async fn a_hello_with_the_other_role() {
+async fn h2_a_hello_with_the_other_role() {
     let world = World::new();
     let (victim, person) = (world.peer(1), world.person(2));
     let attacker = Attacker::new(&world);
@@ -105,7 +138,7 @@ async fn a_hello_with_the_other_role() {
 }
 
 #[tokio::test]
-async fn its_own_hello_reflected() {
+async fn h2_its_own_hello_reflected() {
     let world = World::new();
     let dialler = world.peer(1);
     let server = raw::server(&RawTls::of(&world.tls), true);
@@ -124,7 +157,7 @@ async fn its_own_hello_reflected() {
 }
 
 #[tokio::test]
-async fn a_relay_between_two_sessions() {
+async fn h1_a_relay_between_two_sessions() {
     let world = World::new();
     let (victim, dialler) = (world.peer(1), world.peer(2));
     let server = raw::server(&RawTls::of(&world.tls), true);
@@ -173,7 +206,7 @@ async fn an_expired_identity() {
 }
 
 #[tokio::test]
-async fn an_identity_that_runs_out_while_connected() {
+async fn i1_an_identity_that_runs_out_while_connected() {
     let world = World::new();
     let victim = world.peer(1);
     let attacker = Attacker::new(&world);
@@ -203,7 +236,7 @@ async fn hellos_that_are_none() {
 }
 
 #[tokio::test]
-async fn a_hello_that_never_comes() {
+async fn h6_a_hello_that_never_comes() {
     let world = World::new();
     let victim = world.peer(1);
     let attacker = Attacker::new(&world);
@@ -217,7 +250,7 @@ async fn a_hello_that_never_comes() {
 }
 
 #[tokio::test]
-async fn a_flood_of_half_open_connections_is_bounded() {
+async fn h6_a_flood_of_half_open_connections_is_bounded() {
     let world = World::new();
     let (victim, honest) = (
         world.peer_with(1, |config| {
@@ -272,7 +305,7 @@ async fn frames_that_are_none_end_their_connection_alone() {
 }
 
 #[tokio::test]
-async fn streams_that_are_opened_and_left_cost_their_owner_alone() {
+async fn h7_streams_that_are_opened_and_left_cost_their_owner_alone() {
     let world = World::new();
     let victim = world.peer_with(1, |config| {
         config.streams.patience = Duration::from_millis(500);
@@ -294,7 +327,7 @@ async fn streams_that_are_opened_and_left_cost_their_owner_alone() {
 }
 
 #[tokio::test]
-async fn an_identity_revoked_while_connected() {
+async fn i5_an_identity_revoked_while_connected() {
     let world = World::new();
     let (a, c) = (world.peer(1), world.peer(3));
     let bad = world.person(2);
@@ -315,9 +348,9 @@ async fn an_identity_revoked_while_connected() {
     a.until(|event| matches!(event, Event::DialFailed { .. }).then_some(())).await;
 }
 
-/// I2, I6.
+/// I6: with an overlap of both authorities.
 #[tokio::test]
-async fn certificates_change_without_a_restart() {
+async fn i6_certificates_and_authorities_change_without_a_restart() {
     let world = World::new();
     let (a, b) = (world.peer(1), world.peer(2));
     let other = Authority::new();

@@ -76,6 +76,7 @@ pub(crate) fn client(tls: Option<&RawTls>, alpn: &[u8]) -> Endpoint {
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![alpn.to_vec()];
+    config.enable_early_data = true;
     let config = QuicClientConfig::try_from(config).expect("quic");
     let mut endpoint =
         Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("client endpoint");
