@@ -263,3 +263,13 @@ pub enum SourceError {
         error: BlockError,
     },
 }
+
+impl SourceError {
+    /// How long the source asks to be left alone, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::NoSuchChannel { .. } | Self::BadBlock { .. } => None,
+        }
+    }
+}

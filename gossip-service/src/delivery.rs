@@ -91,6 +91,7 @@ async fn run(
             Err(error) => Err(error),
         };
         let delivered = demands.borrow().next > from;
+        let asked_for = outcome.as_ref().err().and_then(SourceError::retry_after);
         match outcome {
             Ok(()) => return,
             Err(error) if !failing || delivered => {
@@ -105,7 +106,7 @@ async fn run(
             let _ = inputs.send(Note::Input(Input::SourceFailed(channel.clone()))).await;
         }
         wait = if delivered { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(asked_for.unwrap_or(wait)).await;
     }
 }
 

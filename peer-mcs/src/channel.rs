@@ -1,5 +1,6 @@
 //! What one configuration of a channel makes a peer believe.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::error::ChannelError;
 use crate::fabric;
 use crate::fabric::config::{Config, ConfigEnvelope};
 use crate::fabric::msp::MspConfig;
-use crate::policy::{Msps, Policies};
+use crate::policy::{Msps, Policies, SignedData};
 
 /// A channel's trust as of one of its config blocks: organisations, MSPs, policies, orderers.
 ///
@@ -65,6 +66,17 @@ pub struct TlsCa {
     pub certificate: Bytes,
     /// Whether it is an intermediate one, which is no trust anchor by itself.
     pub is_intermediate: bool,
+}
+
+/// A message, a signature over it, and the serialized identity whose signature it is said to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// Serialized `msp.SerializedIdentity`.
+    pub identity: &'a [u8],
+    /// What was signed.
+    pub message: &'a [u8],
+    /// The signature.
+    pub signature: &'a [u8],
 }
 
 impl Channel {
@@ -170,6 +182,22 @@ impl Channel {
             }));
         }
         cas
+    }
+
+    /// Whether those who signed satisfy the policy at `path`, such as `Readers`, `Writers` or
+    /// `Application/Admins`: a path below the channel group. A policy that is not there is never satisfied.
+    // fabric: common/policies/policy.go EvaluateSignedData
+    pub fn is_satisfied(&self, path: &str, signed: &[Signed<'_>]) -> bool {
+        let signed: Vec<SignedData<'_>> = signed
+            .iter()
+            .map(|Signed { identity, message, signature }| SignedData {
+                identity: Cow::Borrowed(identity),
+                message: Cow::Borrowed(message),
+                signature,
+            })
+            .collect();
+        let signers = self.msps.signers(&signed);
+        self.policies.are_satisfied(path, &self.msps, &signers)
     }
 
     /// Whether signatures may name their signer by number.

@@ -54,7 +54,7 @@ mod signer;
 
 pub use advisor::Advisor;
 pub use block::{FabricCodec, channel_of, check_link, data_hash, last_config, verify_block};
-pub use channel::{Channel, Consenter, TlsCa};
+pub use channel::{Channel, Consenter, Signed, TlsCa};
 pub use channels::Channels;
 pub use error::{ChannelError, Disbelief, IdentityError, MspError, SignatureError};
 pub use key::sha256;
