@@ -325,8 +325,11 @@ impl Effects {
         answer: tokio::sync::oneshot::Sender<Result<(), GossipError>>,
     ) {
         let name = channel.config.channel().clone();
+        // A newcomer begins with a configuration that does not know it yet: with a source of its own it gets to
+        // the one that does.
         // fabric: gossip/service/gossip_service.go amIinChannel
-        let refusal = if !channel.config.members().contains(&self.shared.org) {
+        let is_member = channel.config.members().contains(&self.shared.org);
+        let refusal = if !is_member && channel.source.is_none() {
             Some(GossipError::NotAMember(name.clone()))
         } else if self.hosting.is_leaving(&name) {
             Some(GossipError::Overloaded("the channel is still being left"))

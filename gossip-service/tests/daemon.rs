@@ -73,7 +73,8 @@ impl Peer {
         copy_private(&identity, &home);
         let (gossip, operations) = ports();
         let genesis = fixtures().join("trade/genesis.block");
-        let source = source.map(|dir| format!(", source: {{file: {}}}", dir.display()));
+        let source = source.map(|dir| format!("file: {}", dir.display()));
+        let source = source.unwrap_or_else(|| "orderers: false".to_owned());
         let yaml = format!(
             "peer:
   networkId: test
@@ -89,11 +90,10 @@ impl Peer {
 operations: {{listenAddress: '127.0.0.1:{operations}'}}
 gossipPeer:
   dataDir: data
-  channels: [{{genesis: {}{}}}]
+  channels: [{{genesis: {}, source: {{{source}}}}}]
 ",
             bootstrap.unwrap_or(gossip),
             genesis.display(),
-            source.unwrap_or_default(),
         );
         fs::write(home.join("core.yaml"), yaml).unwrap();
         (Self { home, operations, process: None }, gossip)

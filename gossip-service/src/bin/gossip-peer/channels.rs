@@ -15,8 +15,10 @@ use gossip_service::{Channel, ConfigHost, Service, TermStore};
 use peer_mcs::{Channels, FabricCodec};
 
 use crate::Failure;
-use crate::config::ChannelFiles;
+use crate::config::{ChannelFiles, Source};
 use crate::joined::Joined;
+use crate::orderers::{OrdererSource, Us};
+use crate::relay::Relay;
 use crate::source::FileSource;
 
 /// Applies committed configurations: to the trust store, and to the transport's roots.
@@ -24,6 +26,10 @@ pub(crate) struct TrustHost {
     pub(crate) channels: Arc<Channels>,
     pub(crate) comm: Arc<QuicComm>,
     pub(crate) tls: Mutex<TlsMaterial>,
+    /// How ordering services are asked for blocks.
+    pub(crate) orderers: Arc<Us>,
+    /// Who serves blocks to Fabric's peers, if anybody does.
+    pub(crate) relay: Option<Arc<Relay>>,
 }
 
 impl ConfigHost for TrustHost {
@@ -50,6 +56,9 @@ impl TrustHost {
         }
         self.comm.set_tls(&tls)?;
         self.comm.recheck();
+        if let Some(relay) = &self.relay {
+            relay.trust(tls.roots.iter().map(Vec::as_slice));
+        }
         Ok(())
     }
 }
@@ -58,6 +67,9 @@ impl TrustHost {
     /// Our own certificate, key and roots were read again.
     pub(crate) fn renew(&self, tls: TlsMaterial) -> Result<(), gossip_comm::CommError> {
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls;
+        if let Some(relay) = &self.relay {
+            relay.renew();
+        }
         self.refresh_roots()
     }
 }
@@ -228,15 +240,20 @@ pub(crate) async fn open(
     let config = channels
         .join(trust)
         .map_err(|error| Failure::Config(format!("gossipPeer.channels: {error}")))?;
-    let source = files.source.clone().map(|dir| {
-        let source: Arc<dyn BlockSource> = Arc::new(FileSource::new(dir, Arc::clone(&codec)));
-        source
-    });
+    let source: Option<Arc<dyn BlockSource>> = match &files.source {
+        Source::Orderers => Some(Arc::new(OrdererSource::new(Arc::clone(&host.orderers)))),
+        Source::Directory(dir) => Some(Arc::new(FileSource::new(dir.clone(), Arc::clone(&codec)))),
+        Source::Nowhere => None,
+    };
     let store = Arc::new(store);
+    let mut ledger: Arc<dyn Ledger> = Arc::clone(&store) as _;
+    if let Some(relay) = &host.relay {
+        ledger = relay.before(name, ledger).await.map_err(run)?;
+    }
     Ok(Channel {
         config,
         genesis: codec.header_hash(&genesis),
-        ledger: Arc::clone(&store) as Arc<dyn Ledger>,
+        ledger,
         source,
         terms: Arc::new(Terms(store)),
         host,
@@ -261,7 +278,8 @@ impl TermStore for Terms {
 /// Name of the stored term.
 const TERM: &str = "term";
 
-fn read_genesis(file: &Path) -> Result<Block, Failure> {
+/// The block in a file.
+pub(crate) fn read_genesis(file: &Path) -> Result<Block, Failure> {
     let bytes = std::fs::read(file)
         .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
     FabricCodec
@@ -289,7 +307,7 @@ async fn check_same_genesis(
 }
 
 /// The configuration that the ledger's newest block was ordered under, or that it carries.
-async fn in_force(
+pub(crate) async fn in_force(
     store: &BlockStore,
     genesis: peer_mcs::Channel,
 ) -> Result<peer_mcs::Channel, Failure> {

@@ -11,14 +11,20 @@ mod channel;
 mod channels;
 mod client;
 mod config;
+mod deliver;
 #[cfg(test)]
 mod deployed;
+mod dev;
 mod doctor;
+mod fabric;
+mod grpc;
 mod joined;
 mod ledger;
 mod logging;
 mod material;
 mod operations;
+mod orderers;
+mod relay;
 mod source;
 mod start;
 mod status;
@@ -55,6 +61,11 @@ enum Command {
     /// Look at a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Run an ordering service for development: alone, without consensus.
+    DevOrderer(dev::OrdererArgs),
+    /// Tools around a network for development.
+    #[command(subcommand)]
+    Dev(dev::Dev),
 }
 
 #[derive(Debug, Subcommand)]
@@ -114,6 +125,8 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Ledger(Ledger::Check(args)) => ledger::check(&args),
         Command::Config(ConfigCommand::Check(file)) => check_config(&file),
+        Command::DevOrderer(args) => dev::run_orderer(&args),
+        Command::Dev(command) => dev::run(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

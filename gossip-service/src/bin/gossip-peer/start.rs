@@ -27,10 +27,14 @@ use tracing::{error, info, warn};
 use crate::Failure;
 use crate::channels::{Membership, TrustHost};
 use crate::config::{self, Config, Leadership};
+use crate::fabric::envelope::Signer;
+use crate::grpc::tls::TlsPair;
 use crate::joined::Joined;
 use crate::logging::LogLevels;
 use crate::material::{self, Material};
 use crate::operations::{Operations, router, serve as operations};
+use crate::orderers::Us;
+use crate::relay::Relay;
 use crate::status::Who;
 use crate::{doctor, tls};
 
@@ -164,10 +168,22 @@ async fn serve(
     };
     let comm = bind(&config, &material, secret, parts)?;
     let comm = Arc::new(comm);
+    let orderers = Us {
+        signer: Signer { identity: me.identity.clone(), mcs: Arc::clone(&mcs) },
+        tls: TlsPair { cert: config.tls.cert.clone(), key: config.tls.key.clone() },
+        channels: Arc::clone(&channels),
+        settings: config.orderers.clone(),
+    };
+    let relay = match config.relay {
+        Some(place) => Some(Relay::bind(place, &orderers, &registry).await?),
+        None => None,
+    };
     let host = TrustHost {
         channels: Arc::clone(&channels),
         comm: Arc::clone(&comm),
         tls: std::sync::Mutex::new(material.tls.clone()),
+        orderers: Arc::new(orderers),
+        relay: relay.clone(),
     };
     let host = Arc::new(host);
     let who =
@@ -206,12 +222,23 @@ async fn serve(
         service.join(channel).await.map_err(|error| Failure::Run(error.to_string()))?;
     }
     let operations = Operations { service: service.clone(), registry, who, levels, membership };
-    let outcome = run_until_signal(file, &config, operations).await;
+    let outcome = tokio::select! {
+        outcome = run_until_signal(file, &config, operations) => outcome,
+        error = serve_relay(relay.as_deref()) => Err(Failure::Run(error)),
+    };
     info!("stopping");
     if tokio::time::timeout(STOP_WITHIN, service.stop()).await.is_err() {
         warn!("tasks were still running, leaving anyway");
     }
     outcome
+}
+
+/// Serves Fabric's Deliver, if it is to be served; comes back with an error alone.
+async fn serve_relay(relay: Option<&Relay>) -> String {
+    match relay {
+        Some(relay) => relay.serve().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The epoch on disk, and in the transport's hellos.

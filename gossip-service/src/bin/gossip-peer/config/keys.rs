@@ -56,7 +56,7 @@ pub(super) const KEYS: &[Key] = &[
     used("peer.tls.cert.file", Form::Text),
     used("peer.tls.key.file", Form::Text),
     used("peer.tls.rootcert.file", Form::Text),
-    ignored("peer.tls.clientAuthRequired", Form::Switch, "certificates are always mutual"),
+    used("peer.tls.clientAuthRequired", Form::Switch),
     ignored(
         "peer.tls.clientRootCAs.files",
         Form::List,
@@ -74,6 +74,13 @@ pub(super) const KEYS: &[Key] = &[
         Form::Duration,
         "sources of blocks are never given up",
     ),
+    used("peer.deliveryclient.connTimeout", Form::Duration),
+    used("peer.deliveryclient.reConnectBackoffThreshold", Form::Duration),
+    used("peer.deliveryclient.minimalReconnectInterval", Form::Duration),
+    used("peer.deliveryclient.blockCensorshipTimeoutKey", Form::Duration),
+    used("peer.deliveryclient.addressOverrides", Form::Section),
+    used("peer.keepalive.deliveryClient.interval", Form::Duration),
+    used("peer.keepalive.deliveryClient.timeout", Form::Duration),
     used("peer.gossip.bootstrap", Form::List),
     used("peer.gossip.useLeaderElection", Form::Switch),
     used("peer.gossip.orgLeader", Form::Switch),
@@ -168,6 +175,7 @@ pub(super) const KEYS: &[Key] = &[
     used("gossipPeer.dataDir", Form::Text),
     used("gossipPeer.channels", Form::Section),
     used("gossipPeer.logging.spec", Form::Text),
+    used("gossipPeer.relay.listenAddress", Form::Text),
 ];
 
 const NO_ELECTION: &str = "a lease of two seconds decides, see docs/operating.md";

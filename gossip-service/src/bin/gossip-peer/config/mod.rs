@@ -16,6 +16,10 @@ use serde::Deserialize;
 
 use keys::Use;
 use tree::Tree;
+pub(crate) use value::parse_duration;
+
+use crate::grpc::client::KeepAlive;
+use crate::orderers::{Override, Settings};
 
 /// What the daemon runs with.
 #[derive(Clone, Debug)]
@@ -32,6 +36,9 @@ pub(crate) struct Config {
     pub(crate) operations: Operations,
     pub(crate) data_dir: PathBuf,
     pub(crate) channels: Vec<ChannelFiles>,
+    pub(crate) orderers: Settings,
+    /// Where Fabric's Deliver is served, if it is.
+    pub(crate) relay: Option<Relay>,
     pub(crate) timings: Timings,
     /// What is logged, in Fabric's notation or in `RUST_LOG`'s.
     pub(crate) log_spec: Option<String>,
@@ -76,14 +83,32 @@ pub(crate) struct TlsFiles {
 #[derive(Clone, Debug)]
 pub(crate) struct ChannelFiles {
     pub(crate) genesis: PathBuf,
-    /// Directory of serialized blocks to read from when leading.
-    pub(crate) source: Option<PathBuf>,
+    pub(crate) source: Source,
+}
+
+/// Where a leader takes the blocks of a channel from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The ordering service that the channel's configuration names.
+    Orderers,
+    /// A directory of serialized blocks.
+    Directory(PathBuf),
+    /// From nowhere: all blocks come from other peers.
+    Nowhere,
+}
+
+/// Where Fabric's Deliver is served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Relay {
+    pub(crate) listen: SocketAddr,
+    /// Clients have to show a certificate of the channels' organisations.
+    pub(crate) mutual: bool,
 }
 
 impl ChannelFiles {
     /// A channel that was joined while the peer ran, kept in this file.
     pub(crate) fn joined(genesis: PathBuf) -> Self {
-        Self { genesis, source: None }
+        Self { genesis, source: Source::Orderers }
     }
 }
 
@@ -132,7 +157,17 @@ struct ChannelEntry {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SourceEntry {
-    file: String,
+    file: Option<String>,
+    orderers: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverrideEntry {
+    from: String,
+    to: String,
+    #[serde(rename = "caCertsFile")]
+    roots: Option<String>,
 }
 
 /// Reads the file and the environment.
@@ -189,6 +224,8 @@ fn parse(
         operations: operations(&tree, base)?,
         data_dir: path(value::required(&tree, "gossipPeer.dataDir")?),
         channels: channels(&tree, base)?,
+        orderers: orderers(&tree, base)?,
+        relay: relay(&tree)?,
         log_spec: value::text(&tree, "gossipPeer.logging.spec")?,
         timings: {
             let timings = timings(&tree)?;
@@ -272,14 +309,78 @@ fn channels(tree: &Tree, base: &Path) -> Result<Vec<ChannelFiles>, Failure> {
     let Some(value) = tree.get("gossipPeer.channels") else { return Ok(Vec::new()) };
     let entries: Vec<ChannelEntry> = serde_json::from_value(value.clone()).map_err(|error| {
         Failure(format!(
-            "gossipPeer.channels is not a list of {{genesis: FILE, source: {{file: DIR}}}}: {error}"
+            "gossipPeer.channels is not a list of {{genesis: FILE, source: {{file: DIR}} or {{orderers: true}}}}: {error}"
         ))
     })?;
-    let files = entries.into_iter().map(|entry| ChannelFiles {
-        genesis: base.join(entry.genesis),
-        source: entry.source.map(|source| base.join(source.file)),
+    let files = entries.into_iter().map(|entry| {
+        Ok(ChannelFiles { genesis: base.join(entry.genesis), source: source(entry.source, base)? })
     });
-    Ok(files.collect())
+    files.collect()
+}
+
+fn source(entry: Option<SourceEntry>, base: &Path) -> Result<Source, Failure> {
+    match entry {
+        None | Some(SourceEntry { file: None, orderers: None | Some(true) }) => {
+            Ok(Source::Orderers)
+        }
+        Some(SourceEntry { file: None, orderers: Some(false) }) => Ok(Source::Nowhere),
+        Some(SourceEntry { file: Some(file), orderers: None | Some(false) }) => {
+            Ok(Source::Directory(base.join(file)))
+        }
+        Some(SourceEntry { file: Some(_), orderers: Some(true) }) => Err(Failure(
+            "gossipPeer.channels: a source is either `file` or `orderers: true`, remove one".into(),
+        )),
+    }
+}
+
+// fabric: core/deliverservice/config.go loadDeliverServiceConfig
+fn orderers(tree: &Tree, base: &Path) -> Result<Settings, Failure> {
+    let defaults = Settings::default();
+    let duration =
+        |path, otherwise| Ok::<_, Failure>(value::duration(tree, path)?.unwrap_or(otherwise));
+    Ok(Settings {
+        connect_timeout: duration("peer.deliveryclient.connTimeout", defaults.connect_timeout)?,
+        retry_min: duration("peer.deliveryclient.minimalReconnectInterval", defaults.retry_min)?,
+        retry_max: duration("peer.deliveryclient.reConnectBackoffThreshold", defaults.retry_max)?,
+        withheld_max: duration(
+            "peer.deliveryclient.blockCensorshipTimeoutKey",
+            defaults.withheld_max,
+        )?,
+        keep_alive: KeepAlive {
+            every: duration("peer.keepalive.deliveryClient.interval", defaults.keep_alive.every)?,
+            timeout: duration(
+                "peer.keepalive.deliveryClient.timeout",
+                defaults.keep_alive.timeout,
+            )?,
+        },
+        overrides: overrides(tree, base)?,
+    })
+}
+
+fn overrides(tree: &Tree, base: &Path) -> Result<Vec<Override>, Failure> {
+    let Some(value) = tree.get("peer.deliveryclient.addressOverrides") else {
+        return Ok(Vec::new());
+    };
+    let entries: Option<Vec<OverrideEntry>> =
+        serde_json::from_value(value.clone()).map_err(|error| {
+            Failure(format!(
+                "peer.deliveryclient.addressOverrides is not a list of {{from: HOST:PORT, to: HOST:PORT, caCertsFile: FILE}}: {error}"
+            ))
+        })?;
+    let entries = entries.unwrap_or_default().into_iter().map(|entry| Override {
+        from: entry.from,
+        to: entry.to,
+        roots: entry.roots.filter(|file| !file.is_empty()).map(|file| base.join(file)),
+    });
+    Ok(entries.collect())
+}
+
+fn relay(tree: &Tree) -> Result<Option<Relay>, Failure> {
+    if value::text(tree, "gossipPeer.relay.listenAddress")?.is_none() {
+        return Ok(None);
+    }
+    let mutual = value::switch(tree, "peer.tls.clientAuthRequired")?.unwrap_or(false);
+    Ok(Some(Relay { listen: value::address(tree, "gossipPeer.relay.listenAddress")?, mutual }))
 }
 
 fn timings(tree: &Tree) -> Result<Timings, Failure> {
@@ -337,7 +438,9 @@ fn check_files(config: &Config) -> Result<(), Failure> {
     files.extend(config.tls.roots.iter().map(|file| ("peer.tls.rootcert.file", file)));
     for channel in &config.channels {
         files.push(("gossipPeer.channels: genesis", &channel.genesis));
-        files.extend(channel.source.iter().map(|dir| ("gossipPeer.channels: source", dir)));
+        if let Source::Directory(dir) = &channel.source {
+            files.push(("gossipPeer.channels: source", dir));
+        }
     }
     match files.into_iter().find(|(_, file)| !file.exists()) {
         Some((key, file)) => Err(Failure(format!(

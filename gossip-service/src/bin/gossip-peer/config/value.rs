@@ -72,7 +72,7 @@ pub(super) fn duration(tree: &Tree, path: &str) -> Result<Option<Duration>, Fail
 }
 
 /// Go's notation without signs: numbers with units, one after the other.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
