@@ -59,8 +59,33 @@ pub(crate) fn lay_out(place: &Place, bootstrap: &Place, shared: &Shared<'_>) -> 
     let genesis = shared.fixtures.join("trade/genesis.block");
     write_private(&place.home.join("genesis.block"), &read(&genesis)?)?;
     let leader = place.name == bootstrap.name;
-    let source = leader.then_some(shared.source);
-    write_private(&place.config(), core_yaml(place, bootstrap.gossip, source).as_bytes())
+    let lead = match leader {
+        true => Lead::Named { source: shared.source },
+        false => Lead::Never,
+    };
+    write_private(&place.config(), core_yaml(place, bootstrap.gossip, &lead).as_bytes())
+}
+
+/// Where a peer takes blocks from if it leads, and who decides whether it does.
+enum Lead<'a> {
+    /// It leads, and reads a directory.
+    Named { source: &'a Path },
+    /// It never leads.
+    Never,
+    /// Its organisation elects, and the ordering service gives the blocks.
+    Elected { genesis: &'a Path, relay: u16 },
+}
+
+/// Writes the configuration of a peer that was enrolled: it takes part in elections, takes blocks from the
+/// ordering service, and relays them on TCP port `relay`.
+pub(crate) fn configure(
+    place: &Place,
+    bootstrap: u16,
+    (genesis, relay): (&Path, u16),
+) -> Result<()> {
+    private_dir(&place.home.join("data"))?;
+    let lead = Lead::Elected { genesis, relay };
+    write_private(&place.config(), core_yaml(place, bootstrap, &lead).as_bytes())
 }
 
 /// A directory that its owner alone may enter.
@@ -103,12 +128,31 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The peer's `core.yaml`: Fabric's keys, and our own section `gossipPeer`.
-fn core_yaml(place: &Place, bootstrap: u16, source: Option<&Path>) -> String {
+fn core_yaml(place: &Place, bootstrap: u16, lead: &Lead<'_>) -> String {
     let Place { name, org, gossip, operations, .. } = place;
-    let leader = source.is_some();
-    let source = source.map_or_else(String::new, |directory| {
-        format!("\n      source:\n        file: {}", quoted(directory))
-    });
+    let leadership = match lead {
+        Lead::Named { .. } => "useLeaderElection: false\n    orgLeader: true",
+        Lead::Never => "useLeaderElection: false\n    orgLeader: false",
+        Lead::Elected { .. } => "useLeaderElection: true",
+    };
+    let own = match lead {
+        Lead::Named { source } => {
+            let source = quoted(source);
+            format!(
+                "channels:\n    - genesis: genesis.block\n      source:\n        file: {source}"
+            )
+        }
+        Lead::Never => {
+            "channels:\n    - genesis: genesis.block\n      source:\n        orderers: false"
+                .to_owned()
+        }
+        Lead::Elected { genesis, relay } => {
+            let genesis = quoted(genesis);
+            format!(
+                "relay:\n    listenAddress: 127.0.0.1:{relay}\n  channels:\n    - genesis: {genesis}"
+            )
+        }
+    };
     format!(
         "peer:
   id: {name}
@@ -131,14 +175,12 @@ fn core_yaml(place: &Place, bootstrap: u16, source: Option<&Path>) -> String {
     bootstrap: 127.0.0.1:{bootstrap}
     endpoint: 127.0.0.1:{gossip}
     externalEndpoint: 127.0.0.1:{gossip}
-    useLeaderElection: false
-    orgLeader: {leader}
+    {leadership}
 operations:
   listenAddress: 127.0.0.1:{operations}
 gossipPeer:
   dataDir: data
-  channels:
-    - genesis: genesis.block{source}
+  {own}
 "
     )
 }
@@ -159,18 +201,27 @@ mod tests {
 
     #[test]
     fn a_leader_reads_the_source_and_a_follower_does_not() {
-        let leader = core_yaml(&place(), 21, Some(Path::new("a \"b\"")));
+        let leader = core_yaml(&place(), 21, &Lead::Named { source: Path::new("a \"b\"") });
         assert!(leader.contains("orgLeader: true"));
         assert!(
             leader.ends_with(
                 "genesis: genesis.block\n      source:\n        file: \"a \\\"b\\\"\"\n"
             )
         );
-        let follower = core_yaml(&place(), 7, None);
+        let follower = core_yaml(&place(), 7, &Lead::Never);
         assert!(follower.contains("orgLeader: false"));
         assert!(follower.contains("bootstrap: 127.0.0.1:7\n"));
         assert!(follower.contains("localMspId: Org2MSP\n"));
-        assert!(!follower.contains("source"));
+        assert!(follower.contains("orderers: false"));
+    }
+
+    #[test]
+    fn an_elected_peer_takes_blocks_from_the_ordering_service_and_relays_them() {
+        let lead = Lead::Elected { genesis: Path::new("g"), relay: 9 };
+        let yaml = core_yaml(&place(), 7, &lead);
+        assert!(yaml.contains("useLeaderElection: true\n"));
+        assert!(yaml.contains("relay:\n    listenAddress: 127.0.0.1:9\n"));
+        assert!(yaml.ends_with("- genesis: \"g\"\n"));
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! `cargo xtask demo`: real blocks cross a real network, on one machine, in about a minute.
 //!
-//! Six peers of two organisations run as processes of their own, with identities and blocks of a
-//! genuine Fabric network. One peer of each organisation reads the blocks from a directory, the
-//! others get them by gossip. One is killed half way and comes back, one starts late, and one is revoked by
-//! block 36 and gets nothing that follows it. In the end every ledger is compared with the recorded blocks.
+//! Seven peers of three organisations run as processes of their own. A development orderer cuts the blocks,
+//! elected leaders take them, and the others get them by gossip ([`live`]). With `--source fixtures` the blocks
+//! and identities are those of a genuine Fabric network, read from a directory by named leaders ([`run`]).
+//! In the end every ledger is compared, byte by byte, with the blocks of the source.
 
 pub(crate) mod feed;
 pub(crate) mod interrupt;
 pub(crate) mod layout;
+pub(crate) mod live;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod run;
 pub(crate) mod status;
 mod table;
+pub(crate) mod tool;
 pub(crate) mod verdict;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use crate::shell::{self, cargo};
 use feed::Feed;
 use interrupt::Interrupt;
 use layout::{Place, Shared};
+use live::Live;
 use peers::{Part, Peer};
 use ports::Ports;
 use run::{CHANNEL, Run};
@@ -34,6 +37,9 @@ use verdict::{Check, Events};
 /// How to run the demo.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
+    /// Where the blocks come from.
+    #[arg(long, value_enum, default_value_t = Source::Orderer)]
+    source: Source,
     /// Time between two blocks.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.75, value_parser = pace)]
     seconds_per_block: f64,
@@ -48,13 +54,25 @@ pub(crate) struct Args {
     gossip_peer: Option<PathBuf>,
 }
 
+/// Where the blocks come from.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A development orderer, which orders while the demo runs.
+    Orderer,
+    /// A directory of blocks that a genuine Fabric network ordered.
+    Fixtures,
+}
+
 /// Builds, runs, judges; an error unless every ledger is identical and complete.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let target = shell::target()?;
     let program = executable(args.gossip_peer.as_deref(), &target, &interrupt)?;
     let home = target.join("demo").join(run_id());
-    let result = perform(args, &program, &home, &interrupt);
+    let result = match args.source {
+        Source::Orderer => perform_live(args, &program, &home, &interrupt),
+        Source::Fixtures => perform(args, &program, &home, &interrupt),
+    };
     let summary = leave(&home, args.keep, result, &interrupt)?;
     println!("{}", summary.sentence());
     if args.json {
@@ -112,26 +130,41 @@ fn perform(
     let blocks = feed.len() + 1;
     let mut run = Run { program, peers, feed, screen: Screen::new(), interrupt };
     let events = run.spread()?;
-    judge(&run, &recorded, blocks, &events)
+    judge((program, interrupt), &run.peers, (&recorded, blocks), &events)
+}
+
+fn perform_live(
+    args: &Args,
+    program: &Path,
+    home: &Path,
+    interrupt: &Interrupt,
+) -> Result<verdict::Summary> {
+    let mut ports = Ports::claim(process::id())?;
+    let every = Duration::from_secs_f64(args.seconds_per_block);
+    let mut live = Live::prepare(program, home, &mut ports, (every, interrupt))?;
+    let recorded = home.join("recorded");
+    let events = live.spread(&recorded)?;
+    let blocks = std::fs::read_dir(&recorded)?.count();
+    judge((program, interrupt), &live.peers, (&recorded, blocks), &events)
 }
 
 /// Checks every ledger and tells the verdict.
 fn judge(
-    run: &Run<'_>,
-    recorded: &Path,
-    blocks: usize,
+    (program, interrupt): (&Path, &Interrupt),
+    peers: &[Peer],
+    (recorded, blocks): (&Path, usize),
     events: &Events,
 ) -> Result<verdict::Summary> {
     let started = Instant::now();
     let mut checks = Vec::new();
-    for peer in &run.peers {
-        run.interrupt.check()?;
-        let check = verdict::check(run.program, peer, CHANNEL, recorded)?;
+    for peer in peers {
+        interrupt.check()?;
+        let check = verdict::check(program, peer, CHANNEL, recorded)?;
         println!("{:<18}{}", peer.place.name, sentence(&check));
         checks.push(check);
     }
     let events = Events { took: events.took + started.elapsed(), ..*events };
-    Ok(verdict::summary(&run.peers, &checks, blocks, &events))
+    Ok(verdict::summary(peers, &checks, blocks, &events))
 }
 
 fn sentence(check: &Check) -> String {

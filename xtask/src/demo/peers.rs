@@ -38,6 +38,22 @@ pub(crate) enum Part {
     Late,
     /// Loses its right to the channel by a block of the channel itself.
     Revoked,
+    /// Has an identity that runs out while blocks come.
+    Expiring,
+    /// Belongs to an organisation that is added while blocks come.
+    Newcomer,
+}
+
+impl Part {
+    /// Whether it is not there from the start.
+    pub(crate) fn comes_late(self) -> bool {
+        matches!(self, Self::Late | Self::Newcomer)
+    }
+
+    /// Whether it is shut out of the channel in the end.
+    pub(crate) fn is_shut_out(self) -> bool {
+        matches!(self, Self::Revoked | Self::Expiring)
+    }
 }
 
 impl Peer {
@@ -57,6 +73,11 @@ impl Peer {
             command.spawn().with_context(|| format!("cannot start {}", self.place.name))?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Number of its process.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("it does not run")?.id())
     }
 
     /// Whether its process was started and not ended by us.
@@ -154,7 +175,7 @@ impl Drop for Peer {
 }
 
 /// A command that the kernel kills when we die, where `setpriv` can arrange that.
-fn bound_to_us(program: &Path) -> Command {
+pub(crate) fn bound_to_us(program: &Path) -> Command {
     if !exists("setpriv") {
         return undisturbed(Command::new(program));
     }

@@ -58,7 +58,7 @@ impl Run<'_> {
         self.stop()?;
         let count = |part| self.peers.iter().filter(|peer| peer.part == part).count();
         let (killed, late) = (count(Part::Victim), count(Part::Late));
-        Ok(Events { killed, late, took: started.elapsed() })
+        Ok(Events::recorded(killed, late, started.elapsed()))
     }
 
     /// Starts all peers but the late one and waits until they answer.
@@ -116,7 +116,8 @@ impl Run<'_> {
     }
 
     fn show(&mut self) {
-        let table = table(&self.peers, (self.feed.fed(), self.feed.len()));
+        let source = format!("{} of {} blocks", self.feed.fed(), self.feed.len());
+        let table = table(&self.peers, &source);
         self.screen.draw(&table);
     }
 

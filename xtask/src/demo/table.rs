@@ -45,9 +45,9 @@ impl Screen {
     }
 }
 
-/// The table of all peers; `fed` of `blocks` have left the source.
-pub(crate) fn table(peers: &[Peer], (fed, blocks): (usize, usize)) -> String {
-    let mut out = format!("source: {fed} of {blocks} blocks\n");
+/// The table of all peers, below a line about the source.
+pub(crate) fn table(peers: &[Peer], source: &str) -> String {
+    let mut out = format!("source: {source}\n");
     let _ = writeln!(
         out,
         "{:<18}{:<10}{:>7}{:>8}{:>7}{:>10}{:>12}  state",
@@ -87,7 +87,8 @@ fn state(peer: &Peer) -> &str {
     let down = match peer.part {
         Part::Late => "not started yet",
         Part::Victim => "killed",
-        Part::Leader | Part::Follower | Part::Revoked => "down",
+        Part::Newcomer => "not added yet",
+        Part::Leader | Part::Follower | Part::Revoked | Part::Expiring => "down",
     };
     match (&peer.channel, peer.runs()) {
         (_, false) => down,

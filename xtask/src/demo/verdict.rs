@@ -1,5 +1,7 @@
 //! The verdict: every ledger against the recorded blocks.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,9 +27,9 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// Whether the ledger is sound as far as it goes, and ends with the revoking block or before.
-    pub(crate) fn is_cut_off(&self) -> bool {
-        self.chain_ok && self.identical && self.height <= REVOKED_HEIGHT_MAX
+    /// Whether the ledger is sound as far as it goes, and goes no further than `height_max`.
+    pub(crate) fn is_cut_off(&self, height_max: u64) -> bool {
+        self.chain_ok && self.identical && self.height <= height_max
     }
 
     /// Whether nothing is wrong with the ledger.
@@ -53,16 +55,34 @@ pub(crate) struct Summary {
     by_pull: u64,
     by_catch_up: u64,
     seconds: f64,
+    /// From the death of an elected leader until another one of its organisation led.
+    leader_failover_ms: Option<u64>,
+    /// Whether an organisation came while blocks did, and its peer has every block.
+    org_added: bool,
+    /// Blocks that a Deliver client read through a peer's relay and verified.
+    relay_blocks: u64,
+    /// Peers whose identities ran out and whose ledgers end soon after that, or before.
+    expired: usize,
 }
 
 impl Summary {
     /// The verdict for people.
     pub(crate) fn sentence(&self) -> String {
-        let Self { peers, blocks, killed, late, revoked, seconds, .. } = self;
+        let Self { peers, blocks, killed, late, revoked, expired, seconds, .. } = self;
         let verdict = if self.identical { "every ledger is" } else { "NOT every ledger is" };
-        format!(
-            "{verdict} identical and complete: {peers} peers, {blocks} blocks, {killed} killed, {late} late, {revoked} revoked and cut off, {seconds} s"
-        )
+        let mut sentence = format!(
+            "{verdict} identical and complete: {peers} peers, {blocks} blocks, {killed} killed, {late} late, {revoked} revoked and cut off, {expired} expired and cut off"
+        );
+        if let Some(took) = self.leader_failover_ms {
+            let _ = write!(sentence, ", another leader after {took} ms");
+        }
+        if self.org_added {
+            sentence.push_str(", an organisation added");
+        }
+        if self.relay_blocks > 0 {
+            let _ = write!(sentence, ", {} blocks read through a relay", self.relay_blocks);
+        }
+        format!("{sentence}, {seconds} s")
     }
 }
 
@@ -74,6 +94,20 @@ pub(crate) struct Events {
     pub(crate) late: usize,
     /// How long it took, without the build.
     pub(crate) took: Duration,
+    /// How long an organisation was without its elected leader.
+    pub(crate) failover: Option<Duration>,
+    /// Blocks that were read through a relay.
+    pub(crate) relay_blocks: u64,
+    /// The greatest height that a peer which was shut out may have.
+    pub(crate) shut_out_at: u64,
+}
+
+impl Events {
+    /// What happens with the recorded blocks.
+    pub(crate) const fn recorded(killed: usize, late: usize, took: Duration) -> Self {
+        let shut_out_at = REVOKED_HEIGHT_MAX;
+        Self { killed, late, took, failover: None, relay_blocks: 0, shut_out_at }
+    }
 }
 
 /// Checks the ledger of the stopped `peer` against the blocks in `recorded`.
@@ -109,30 +143,35 @@ pub(crate) fn summary(peers: &[Peer], checks: &[Check], blocks: usize, events: &
     for peer in peers {
         ways += peer.ways();
     }
-    let mut orgs: Vec<u8> = peers.iter().map(|peer| peer.place.org).collect();
-    orgs.dedup();
+    let orgs: BTreeSet<u8> = peers.iter().map(|peer| peer.place.org).collect();
     let is_right = |(peer, check): (&Peer, &Check)| match peer.part {
-        Part::Revoked => check.is_cut_off(),
-        Part::Leader | Part::Follower | Part::Victim | Part::Late => {
+        Part::Revoked | Part::Expiring => check.is_cut_off(events.shut_out_at),
+        Part::Leader | Part::Follower | Part::Victim | Part::Late | Part::Newcomer => {
             check.is_good() && usize::try_from(check.height) == Ok(blocks)
         }
     };
-    let revoked = peers
-        .iter()
-        .zip(checks)
-        .filter(|(peer, check)| peer.part == Part::Revoked && check.is_cut_off());
+    let right = |part: Part| {
+        let of_part = move |(peer, _): &(&Peer, &Check)| peer.part == part;
+        peers.iter().zip(checks).filter(of_part).filter(|pair| is_right(*pair)).count()
+    };
     Summary {
         orgs: orgs.len(),
         peers: peers.len(),
         blocks,
         identical: checks.len() == peers.len() && peers.iter().zip(checks).all(is_right),
-        revoked: revoked.count(),
+        revoked: right(Part::Revoked),
         killed: events.killed,
         late: events.late,
         by_push: ways.by_push,
         by_pull: ways.by_pull,
         by_catch_up: ways.by_catch_up,
         seconds: (events.took.as_secs_f64() * 10.0).round() / 10.0,
+        leader_failover_ms: events
+            .failover
+            .map(|took| took.as_millis().try_into().unwrap_or(u64::MAX)),
+        org_added: right(Part::Newcomer) > 0,
+        relay_blocks: events.relay_blocks,
+        expired: right(Part::Expiring),
     }
 }
 
@@ -172,7 +211,7 @@ mod tests {
 
     #[test]
     fn one_bad_ledger_spoils_the_verdict() {
-        let events = Events { killed: 1, late: 1, took: Duration::from_millis(12_345) };
+        let events = Events::recorded(1, 1, Duration::from_millis(12_345));
         let verdict = |checks: &[Check]| summary(&peers(), checks, 55, &events).identical;
         assert!(verdict(&[GOOD, GOOD, GOOD]));
         assert!(!verdict(&[GOOD, GOOD]));
@@ -184,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_revoked_ledger_may_end_early_and_must_not_end_late() {
-        let events = Events { killed: 1, late: 1, took: Duration::ZERO };
+        let events = Events::recorded(1, 1, Duration::ZERO);
         let mut network = peers();
         network[2].part = Part::Revoked;
         let verdict = |height, identical| {
@@ -199,10 +238,10 @@ mod tests {
 
     #[test]
     fn the_summary_is_one_line_of_json() {
-        let events = Events { killed: 1, late: 1, took: Duration::from_millis(12_345) };
+        let events = Events::recorded(1, 1, Duration::from_millis(12_345));
         let line =
             serde_json::to_string(&summary(&peers(), &[GOOD, GOOD, GOOD], 55, &events)).unwrap();
-        let expect = r#"{"orgs":2,"peers":3,"blocks":55,"identical":true,"revoked":0,"killed":1,"late":1,"by_push":0,"by_pull":0,"by_catch_up":0,"seconds":12.3}"#;
+        let expect = r#"{"orgs":2,"peers":3,"blocks":55,"identical":true,"revoked":0,"killed":1,"late":1,"by_push":0,"by_pull":0,"by_catch_up":0,"seconds":12.3,"leader_failover_ms":null,"org_added":false,"relay_blocks":0,"expired":0}"#;
         assert_eq!(line, expect);
     }
 }
