@@ -12,6 +12,7 @@ mod fuzz;
 mod lab;
 mod layers;
 mod parity;
+mod relay;
 mod shell;
 mod soak;
 mod source;
@@ -42,7 +43,7 @@ enum Task {
     Layers,
     /// Compare with Fabric: what is cited, what deviates, what is missing
     Parity(parity::Args),
-    /// Spread genuine Fabric blocks through six real peers and compare their ledgers
+    /// Spread blocks of an ordering service through real peers and compare their ledgers
     Demo(demo::Args),
     /// Simulate whole peers on virtual time
     #[command(subcommand)]
@@ -77,6 +78,8 @@ enum Benchmark {
     Comm(lab::comm::Args),
     /// What an idle connection keeps in memory
     Connections(lab::connections::Args),
+    /// A peer's relay, by one reader and by many
+    Relay(relay::Args),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Sim(simulation) => simulate(&simulation),
         Task::Soak(ordeal) => soak::run(&ordeal),
+        Task::Bench(Benchmark::Relay(args)) => relay::run(&args),
         Task::Bench(benchmark) => measure(&benchmark),
         Task::Fuzz(args) => fuzz::run_all(&args),
     };
@@ -122,6 +126,7 @@ fn measure(benchmark: &Benchmark) -> anyhow::Result<()> {
         Benchmark::Catchup(args) => lab::catchup::run(args),
         Benchmark::Comm(args) => lab::comm::run(args),
         Benchmark::Connections(args) => lab::connections::run(args),
+        Benchmark::Relay(args) => relay::run(args),
     }
 }
 
