@@ -93,12 +93,14 @@ pub struct Exchange {
     me: Arc<Me>,
     binding: HelloBinding,
     heard: Vec<u8>,
+    /// Something that is no hello has been heard: nothing behind it is listened to.
+    spoilt: bool,
 }
 
 impl Exchange {
     /// Begins on the session that `binding` describes as we see it.
     pub const fn new(me: Arc<Me>, binding: HelloBinding) -> Self {
-        Self { me, binding, heard: Vec::new() }
+        Self { me, binding, heard: Vec::new(), spoilt: false }
     }
 
     /// Our own hello, signed for this session, as it goes on the stream.
@@ -123,6 +125,12 @@ impl Exchange {
     /// # Errors
     /// As soon as it is clear that they are no hello; what is kept never exceeds the longest one.
     pub fn hear(&mut self, bytes: &[u8]) -> Result<(), HelloError> {
+        let heard = self.listen(bytes);
+        self.spoilt |= heard.is_err();
+        heard
+    }
+
+    fn listen(&mut self, bytes: &[u8]) -> Result<(), HelloError> {
         let room = (LENGTH_LEN + Hello::ENCODED_MAX).saturating_sub(self.heard.len());
         self.heard.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
         let Some(length) = self.heard.first_chunk().copied().map(u32::from_le_bytes) else {
@@ -144,6 +152,9 @@ impl Exchange {
     /// # Errors
     /// Why the peer is not let in; nothing is kept of it.
     pub fn heard(&self, now: Now, court: &Court<'_>) -> Result<Greeting, HelloError> {
+        if self.spoilt {
+            return Err(WireError::Misplaced("a hello behind what is none").into());
+        }
         let found = self.heard.len();
         let Some((length, body)) = self.heard.split_first_chunk::<LENGTH_LEN>() else {
             return Err(WireError::Truncated { needed: LENGTH_LEN, found }.into());

@@ -40,11 +40,12 @@ fn the_corpora_pass_their_doors() {
 /// Scripts for the exchange of hellos. With `UPDATE_SEEDS=1` they are written anew.
 #[test]
 fn the_scripts_are_those_that_the_code_makes() {
-    let scripts: [(&str, &[u8]); 9] = [
+    let scripts: [(&str, &[u8]); 10] = [
         ("believed-by-the-dialler", &[0, 1, 4]),
         ("believed-by-the-acceptor", &[1, 1, 4]),
         ("in-three-pieces", &[0, 3, 0, 0, 7, 0, 3, 7, 0, 100, 0, 3, 100, 0, 0xe8, 3, 4]),
         ("damaged", &[1, 2, 44, 1, 8, 4]),
+        ("behind-a-wrong-length", &[4, 2, 0, 0, 0xff, 4]),
         ("of-another-session", &[1, 5, 4]),
         ("reflected", &[0, 6, 4]),
         ("revoked", &[1, 1, 7, 4]),

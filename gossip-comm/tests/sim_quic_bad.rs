@@ -124,6 +124,37 @@ fn certificates_that_are_not_right_are_refused_in_both_roles() {
     }
 }
 
+/// I6, as far as TLS goes: while both authorities are trusted everybody reaches everybody, whichever of
+/// them a peer's certificate is of, and whatever its key; afterwards the old one opens no door.
+#[test]
+fn authorities_are_exchanged_under_way() {
+    let (old, new) = (TlsAuthority::new(), TlsAuthority::new());
+    let both = vec![old.root.clone(), new.root.clone()];
+    let p256 = || {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        material(vec![new.certificate(&key, 7)], &key, &new.root)
+    };
+    let mut net = world(1, 4, &plain()).net;
+    for peer in 0..4 {
+        let own = if peer < 2 { old.material(peer as u64) } else { p256() };
+        net.set_tls(peer, &TlsMaterial { roots: both.clone(), ..own }).unwrap();
+    }
+    let pairs = || (0..4).flat_map(|a| (0..a).map(move |b| (a, b)));
+    pairs().for_each(|(a, b)| net.dial(a, b));
+    net.run_for(ms(2000));
+    assert!((0..4).all(|peer| net.connections(peer) == 3), "all through the overlap");
+    // The others trust the new authority alone; 0 still shows the old one's certificate.
+    for peer in 1..4 {
+        net.set_tls(peer, &p256()).unwrap();
+    }
+    pairs().for_each(|(a, b)| net.close(a, b, gossip_api::message::CloseReason::Done));
+    net.run_for(ms(2000));
+    pairs().for_each(|(a, b)| net.dial(a, b));
+    net.run_for(ms(5000));
+    let connections: Vec<usize> = (0..4).map(|peer| net.connections(peer)).collect();
+    assert_eq!(connections, [0, 2, 2, 2]);
+}
+
 impl TlsAuthority {
     /// A certificate of this authority, changed.
     fn made(&self, change: impl FnOnce(&mut CertificateParams)) -> TlsMaterial {

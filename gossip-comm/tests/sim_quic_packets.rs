@@ -223,7 +223,7 @@ fn keys_change_under_way_and_nothing_is_lost() {
         world.net.send(1, 0, &note(number)).unwrap();
         world.net.run_for(ms(500));
     }
-    world.net.run_while(ms(60_000), |net| numbers(net, 1).1.len() < 120);
+    assert!(looked_for(&mut world.net, 60_000, |net| numbers(net, 1).1.len() == 120));
     assert_eq!(world.net.overflow(0), 0);
     let blocks = numbers(&world.net, 1).1;
     let distinct: BTreeSet<u64> = blocks.iter().copied().collect();
@@ -242,16 +242,55 @@ fn a_link_that_damages_packets_slows_down_and_hands_up_nothing_wrong() {
         world.net.send(0, 1, &data(number, 20_000)).unwrap();
     }
     let begun = world.net.now().mono;
-    let all = |net: &gossip_comm::sim_quic::Packets| {
+    assert!(looked_for(&mut world.net, 120_000, |net| {
         let (notes, blocks) = numbers(net, 1);
-        notes.len() < 50 || blocks.len() < 50
-    };
-    assert!(world.net.run_while(ms(120_000), all));
+        notes.len() == 50 && blocks.len() == 50
+    }));
     let took = world.net.now().mono.since(begun);
     println!("a megabyte over a link that damages 30 %: {took:?}");
     assert_eq!(numbers(&world.net, 1).0, (0..50).collect::<Vec<_>>());
     assert!(world.net.offences(1).is_empty(), "what is damaged never gets as far as a frame");
     assert_eq!(words(&world.net, 0).len(), 0, "the connection lives");
+}
+
+/// N5: ten megabits and a queue of a second, filled by blocks.
+#[test]
+fn a_bloated_queue_delays_control_and_breaks_nothing() {
+    let mut world = star(10, 2, &plain());
+    world.net.set_link(&plain().bandwidth(10_000_000));
+    for number in 0..40 {
+        world.net.send(0, 1, &data(number, 300_000)).unwrap();
+        world.net.send(0, 1, &note(number)).unwrap();
+        world.net.run_for(ms(200));
+    }
+    assert!(looked_for(&mut world.net, 30_000, |net| numbers(net, 1).1.len() == 40));
+    let (notes, _) = received(&world.net, 1);
+    let sent = |number: u64| gossip_api::Mono::ZERO.after(ms(2000 + 200 * number));
+    let slowest = notes.iter().map(|(at, number)| at.since(sent(*number))).max().unwrap();
+    println!("control messages through a full queue of a second: at most {slowest:?}");
+    assert_eq!(notes.len(), 40);
+    assert!(slowest < ms(2500), "{slowest:?}");
+    assert_eq!((words(&world.net, 0).len(), words(&world.net, 1).len()), (0, 0));
+}
+
+/// B2: the most that a swarm draws.
+#[test]
+fn three_in_ten_lost_and_half_of_the_rest_repeated_lose_and_repeat_nothing() {
+    check(0..3, |seed| {
+        let mut world = star(200 + seed, 2, &plain());
+        world.net.set_link(&plain().loss(0.3).duplicate(0.5).reorder(0.2));
+        for number in 0..40 {
+            world.net.send(0, 1, &note(number)).unwrap();
+            world.net.send(1, 0, &data(number, 10_000)).unwrap();
+        }
+        assert!(looked_for(&mut world.net, 120_000, |net| {
+            numbers(net, 1).0.len() == 40 && numbers(net, 0).1.len() == 40
+        }));
+        world.net.run_for(ms(5000));
+        assert_eq!(numbers(&world.net, 1).0, (0..40).collect::<Vec<_>>());
+        let blocks = numbers(&world.net, 0).1;
+        assert_eq!((blocks.len(), blocks.iter().collect::<BTreeSet<_>>().len()), (40, 40));
+    });
 }
 
 /// V12: and with other keys, too.

@@ -188,6 +188,18 @@ pub fn numbers(net: &Packets, peer: usize) -> (Vec<u64>, Vec<u64>) {
     (notes.into_iter().map(number).collect(), blocks.into_iter().map(number).collect())
 }
 
+/// Whether something comes about within so many milliseconds, looked for ten times a second: a look at
+/// whole blocks after each packet would take minutes.
+pub fn looked_for(net: &mut Packets, millis: u64, there: impl Fn(&Packets) -> bool) -> bool {
+    for _ in 0..millis / 100 {
+        if there(net) {
+            return true;
+        }
+        net.run_for(ms(100));
+    }
+    there(net)
+}
+
 /// What a peer heard of its connections, as words.
 pub fn words(net: &Packets, peer: usize) -> Vec<String> {
     let word = |(_, event): &(Mono, Event)| match event {
