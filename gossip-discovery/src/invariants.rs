@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use gossip_api::{Epoch, PkiId};
+
 use crate::connect::{ANCHORS_MAX, REVIVALS_MAX};
 use crate::discovery::Discovery;
 use crate::probe::{ROUTES_MAX, UNSIGNED_MAX};
@@ -31,6 +33,13 @@ fn the_view_agrees_with_itself(discovery: &Discovery) -> Result<(), String> {
 
 /// Members of the largest view whose index is compared with them.
 const VIEW_CHECKED_MAX: usize = 64;
+
+/// How far each member's life has come, as far as we know: its epoch, and the beats of it. Neither goes back
+/// while a member is remembered.
+pub fn progress(discovery: &Discovery) -> impl Iterator<Item = (PkiId, Epoch, u64)> {
+    let rows = discovery.view.rows().iter();
+    rows.map(|row| (row.member().pki_id(), row.epoch, row.progress))
+}
 
 /// No member is both alive and dead, and the layers above have been told what the view says.
 fn announcements_match(discovery: &Discovery) -> Result<(), String> {

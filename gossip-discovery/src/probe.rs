@@ -270,13 +270,15 @@ impl Discovery {
         }
     }
 
-    /// Live neighbours, `short` itself not among them.
+    /// Live neighbours that may hear of `short`, itself not among them.
     fn helpers(&self, short: &ShortId) -> Vec<PkiId> {
         let links = self.connections.links.keys();
+        let probed = self.view.get(short);
         links
             .filter(|peer| {
                 let alive = self.view.find(peer).is_some_and(|m| m.status == Status::Alive);
-                alive && ShortId::of(peer) != *short
+                let told = probed.is_some_and(|member| self.may_tell(member.subject(), peer));
+                alive && told && ShortId::of(peer) != *short
             })
             .copied()
             .collect()
@@ -341,17 +343,18 @@ impl Discovery {
 
     /// The neighbour towards a member: itself, or whoever brought its newest beat.
     fn next_hop(&self, member: &Member, not: Option<&PkiId>) -> Option<PkiId> {
-        let links = &self.connections.links;
         let itself = Some(member.pki_id());
+        let told = |peer: &PkiId| Some(*peer) == itself || self.may_tell(member.subject(), peer);
         [itself, member.via]
             .into_iter()
             .flatten()
-            .find(|peer| links.contains_key(peer) && Some(peer) != not)
+            .find(|peer| self.connected(peer) && Some(peer) != not && told(peer))
     }
 
     /// Somebody else who may know a way.
-    fn detour(&self, not: &PkiId) -> Option<PkiId> {
-        self.relay.chosen.iter().find(|peer| *peer != not && self.connected(peer)).copied()
+    fn detour(&self, to: &Member, not: &PkiId) -> Option<PkiId> {
+        let mut chosen = self.relay.chosen.iter();
+        chosen.find(|peer| *peer != not && self.may_tell(to.subject(), peer)).copied()
     }
 
     /// Draws a nonce for `target` on account of the probe of `probed`, to be sent to `hop`.
@@ -418,7 +421,7 @@ impl Discovery {
             return Err(DropReason::Undisclosed);
         }
         let hops = ask.hops.min(HOPS).checked_sub(1).ok_or(DropReason::NoRoute)?;
-        let hop = self.next_hop(member, Some(&from)).or_else(|| self.detour(&from));
+        let hop = self.next_hop(member, Some(&from)).or_else(|| self.detour(member, &from));
         let hop = hop.ok_or(DropReason::NoRoute)?;
         if self.probes.is_awaited(&ask.target, ask.nonce) {
             return Err(DropReason::Stale);

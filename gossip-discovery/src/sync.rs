@@ -150,7 +150,7 @@ impl Discovery {
             }
             return self.sign(now);
         };
-        let known = self.digest();
+        let known = self.digest(&peer);
         let nonce = Nonce::new(self.rng.next_u64());
         let Some(link) = self.connections.links.get_mut(&peer) else { return };
         link.ask_at = None;
@@ -165,10 +165,12 @@ impl Discovery {
         self.send(peer, Message::MembershipRequest(MembershipRequest { nonce, me, known }));
     }
 
-    /// What we know, live members first; beyond the bound the rest is told again, which costs bytes only.
-    fn digest(&self) -> Bounded<Known, 1024> {
-        let live = self.view.rows().iter().filter(|row| !row.status.is_dead());
-        let dead = self.view.rows().iter().filter(|row| row.status.is_dead());
+    /// What we know and may tell, live members first; beyond the bound the rest is told again, which costs
+    /// bytes only.
+    fn digest(&self, listener: &PkiId) -> Bounded<Known, 1024> {
+        let told = |row: &&Row| self.may_tell(row.member().subject(), listener);
+        let live = self.view.rows().iter().filter(|row| !row.status.is_dead()).filter(told);
+        let dead = self.view.rows().iter().filter(|row| row.status.is_dead()).filter(told);
         Bounded::truncated(live.chain(dead).map(Row::known))
     }
 
@@ -231,6 +233,13 @@ impl Discovery {
         {
             page.beat(beat);
         }
+        // A member that lost its epoch is told how far it had come, dead as it may be to us.
+        if let Some(member) = self.view.find(asker)
+            && (asker_record.epoch, asker_record.version)
+                < (member.record.epoch, member.record.version)
+        {
+            page.entry(member.entry_len, || member.entry(false));
+        }
         let asker_org = self.connections.links.get(asker).and_then(|link| link.org.clone());
         let mut told = known.iter().peekable();
         for row in self.view.rows().iter().filter(|row| row.status.is_live()) {
@@ -245,12 +254,6 @@ impl Discovery {
             }
             let member = row.member();
             if member.pki_id() == *asker {
-                // An older self of a member we know better: it is told how far it had come.
-                if (asker_record.epoch, asker_record.version)
-                    < (member.record.epoch, member.record.version)
-                {
-                    page.entry(member.entry_len, || member.entry(false));
-                }
                 continue;
             }
             let Some(org) = &asker_org else { break };
