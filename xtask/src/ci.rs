@@ -90,11 +90,13 @@ fn features() -> Result<()> {
     run(&mut cargo(["check", "--package", "gossip-service", "--no-default-features"]))
 }
 
-/// Fifty whole peers, a little loss: every block has to arrive everywhere. Then leaders come and go.
+/// Fifty whole peers, a little loss: every block has to arrive everywhere. Then leaders come and go, and
+/// whatever may befall membership does, two hundred times.
 fn simulation() -> Result<()> {
     let words = ["run", "--quiet", "--release", "--package", "xtask", "--features", "lab", "--"];
     run(cargo(words).args(["sim", "spread"]).args(spread::Args::quick().to_words()))?;
-    run(cargo(words).args(["sim", "election"]).args(election::Args::quick()))
+    run(cargo(words).args(["sim", "election"]).args(election::Args::quick()))?;
+    run(cargo(words).args(["sim", "swarm", "--seeds", "200", "--json"]))
 }
 
 fn doc() -> Result<()> {

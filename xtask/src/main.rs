@@ -62,6 +62,8 @@ enum Task {
 enum Simulation {
     /// Who is alive: views, deaths, partitions, and their price
     Membership(lab::membership::Args),
+    /// Membership under faults drawn from seeds, with its invariants
+    Swarm(lab::membership_swarm::Args),
     /// How a block reaches everybody
     Spread(lab::spread::Args),
     /// Who leads, and how soon another does
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
 fn simulate(simulation: &Simulation) -> anyhow::Result<()> {
     match simulation {
         Simulation::Membership(args) => lab::membership::run(args),
+        Simulation::Swarm(args) => lab::membership_swarm::run(args),
         Simulation::Spread(args) => lab::spread::run(args),
         Simulation::Election(args) => lab::election::run(args),
     }

@@ -3,13 +3,15 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 pub(crate) mod bench;
+pub(crate) mod byzantine;
+pub(crate) mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gossip_api::message::{MemberEntry, Message, Record, SealedRecord};
+use gossip_api::message::{Kind, MemberEntry, Message, Record, SealedRecord, ShortId};
 use gossip_api::{
     Admit, Endpoint, Epoch, IdentityMap, IdentityMapConfig, MessageCryptoService, Mono, NetworkId,
     Now, OrgId, PeerIdentity, PkiId, SecurityAdvisor, Verified, Wall,
@@ -34,8 +36,23 @@ pub(crate) struct Membership {
     verified: BTreeMap<Bytes, (SealedRecord, PeerIdentity, Verified<Record>)>,
     /// Checks of records that were answered from there.
     pub(crate) checks_saved: u64,
-    /// Organisation pairs (listener, subject) that were told, for tests of disclosure.
+    /// Pairs (listener, subject) of whom the listener was told a record, for tests of disclosure.
     pub(crate) told: BTreeSet<(PkiId, PkiId)>,
+    /// Whoever there is, for judging what is said of whom.
+    names: BTreeMap<ShortId, Name>,
+    /// What was told, by message, to who must not know it.
+    pub(crate) leaks: Vec<String>,
+    /// Members that do not keep to the protocol.
+    pub(crate) evil: BTreeMap<usize, byzantine::Evil>,
+    /// The peer whose machine was given something last.
+    pub(crate) touched: usize,
+}
+
+/// What disclosure depends on.
+#[derive(Clone, Debug)]
+struct Name {
+    org: OrgId,
+    external: bool,
 }
 
 /// What the host keeps for one peer.
@@ -44,6 +61,8 @@ pub(crate) struct Seat {
     pub(crate) identities: Arc<IdentityMap>,
     pub(crate) org: OrgId,
     pub(crate) events: Vec<(Mono, MembershipEvent)>,
+    /// Which of all starts of peers this one was.
+    pub(crate) start: u64,
 }
 
 impl Membership {
@@ -57,6 +76,10 @@ impl Membership {
             verified: BTreeMap::new(),
             checks_saved: 0,
             told: BTreeSet::new(),
+            names: BTreeMap::new(),
+            leaks: Vec::new(),
+            evil: BTreeMap::new(),
+            touched: 0,
         }
     }
 
@@ -120,16 +143,61 @@ impl Membership {
         Verified::own(message, seat.crypto.pki_id(), &self.network, seat.crypto.as_ref()).unwrap()
     }
 
-    /// Every name in a message is one that its listener may know.
-    fn note(&mut self, to: PkiId, message: &Message) {
-        let entries: Vec<&SealedRecord> = match message {
-            Message::MembershipResponse(response) => {
-                response.alive.as_slice().iter().map(|entry| &entry.record).collect()
-            }
-            _ => return,
+    /// Every name in a message is one that its listener may hear from its teller.
+    fn note(&mut self, teller: usize, to: PkiId, message: &Message) {
+        let kind = message.kind();
+        let entries = match message {
+            Message::MembershipResponse(response) => response.alive.as_slice().to_vec(),
+            Message::MembershipRequest(request) => vec![request.me.clone()],
+            _ => Vec::new(),
         };
-        for sealed in entries {
-            self.told.insert((to, sealed.open().unwrap().0.pki_id));
+        for entry in entries {
+            let about = entry.record.open().unwrap().0.pki_id;
+            if matches!(message, Message::MembershipResponse(_)) {
+                self.told.insert((to, about));
+            }
+            self.judge(teller, to, ShortId::of(&about), entry.secret.is_some(), kind);
+        }
+        let named: Vec<ShortId> = match message {
+            Message::MembershipResponse(response) => {
+                response.beats.as_slice().iter().map(|beat| beat.member).collect()
+            }
+            Message::MembershipRequest(request) => {
+                request.known.as_slice().iter().map(|known| known.member).collect()
+            }
+            Message::Beats(beats) => beats.beats.as_slice().iter().map(|b| b.member).collect(),
+            Message::Probe(probe) => probe.asks.as_slice().iter().map(|ask| ask.target).collect(),
+            Message::Record(record) => vec![ShortId::of(&record.pki_id)],
+            Message::ProofOfLife(proof) => vec![ShortId::of(&proof.pki_id)],
+            _ => Vec::new(),
+        };
+        for about in named {
+            self.judge(teller, to, about, false, kind);
+        }
+    }
+
+    /// behaviour.md 6.13, said once more: who may be told of whom, and who its secret.
+    fn judge(&mut self, teller: usize, to: PkiId, about: ShortId, secret: bool, kind: Kind) {
+        let own = ShortId::of(&self.peers[teller].crypto.pki_id());
+        let to = ShortId::of(&to);
+        let (Some(from), Some(listener), Some(subject)) =
+            (self.names.get(&own), self.names.get(&to), self.names.get(&about))
+        else {
+            return self.leaks.push(format!("{kind:?} names {about:?}, whom nobody made"));
+        };
+        let inside = from.org == listener.org;
+        let named = if about == to {
+            true
+        } else if inside {
+            subject.org == from.org || subject.external
+        } else if subject.org == listener.org {
+            true
+        } else {
+            subject.org == from.org && subject.external && (listener.external || about == own)
+        };
+        if !named || (secret && !(inside && subject.org == from.org)) {
+            let text = format!("{kind:?} of {own:?} tells {to:?} of {about:?}, secret {secret}");
+            self.leaks.push(text);
         }
     }
 }
@@ -143,11 +211,15 @@ impl Host for Membership {
                 vec![Effect::Command(Command::Dial { endpoint, expect })]
             }
             Action::Send { to, message } => {
-                self.note(to.pki_id, &message);
+                if self.evil.contains_key(&peer) {
+                    return self.twist(peer, now, to, message);
+                }
+                self.note(peer, to.pki_id, &message);
                 let envelope = gossip_api::Envelope::unsigned(&message);
                 vec![Effect::Command(Command::Send { to, envelope })]
             }
             Action::Forward { to, message } => {
+                self.note(peer, to.pki_id, message.message());
                 let envelope = message.envelope().clone();
                 vec![Effect::Command(Command::Send { to, envelope })]
             }
@@ -197,6 +269,7 @@ impl Host for Membership {
         now: Now,
         event: Event,
     ) -> Vec<Effect<Input>> {
+        self.touched = peer;
         let input = match event {
             Event::Connected(Connected { peer: who, identity, org, epoch, dialled }) => {
                 let seat = &self.peers[peer];
@@ -231,7 +304,8 @@ impl Host for Membership {
         vec![Effect::Input(input)]
     }
 
-    fn tick(&mut self, _peer: usize, _now: Now) -> Input {
+    fn tick(&mut self, peer: usize, _now: Now) -> Input {
+        self.touched = peer;
         Input::Tick
     }
 }
@@ -282,7 +356,11 @@ impl Net {
     pub(crate) fn new(seed: u64, link: Link, config: DiscoveryConfig) -> Self {
         let mut cluster = Cluster::new(seed, link, Membership::new());
         cluster.on_step(|cluster| {
-            for peer in 0..cluster.peers() {
+            let few = cluster.peers() <= STEPWISE;
+            // Whose machine was not touched is as it was.
+            let touched = cluster.host().touched;
+            let looked_at = if few { touched..touched + 1 } else { 0..cluster.peers() };
+            for peer in looked_at {
                 if let Err(broken) = gossip_discovery::invariants::check(cluster.machine(peer)) {
                     panic!("peer {peer} at {}: {broken}", cluster.now().mono);
                 }
@@ -303,6 +381,7 @@ impl Net {
 
     pub(crate) fn add(&mut self, person: Person) -> usize {
         let (spec, machine, seat) = self.make(&person);
+        self.name(spec.pki_id, &person);
         self.cluster.host_mut().peers.push(seat);
         self.people.push(person);
         self.cluster.add_peer(spec, machine)
@@ -322,10 +401,16 @@ impl Net {
 
     pub(crate) fn restart(&mut self, peer: usize, person: Person) {
         let (spec, machine, seat) = self.make(&person);
+        self.name(spec.pki_id, &person);
         let events = std::mem::take(&mut self.cluster.host_mut().peers[peer].events);
         self.cluster.host_mut().peers[peer] = Seat { events, ..seat };
         self.people[peer] = person;
         self.cluster.restart(peer, spec, machine);
+    }
+
+    fn name(&mut self, pki_id: PkiId, person: &Person) {
+        let name = Name { org: person.org.clone(), external: person.external.is_some() };
+        self.cluster.host_mut().names.insert(ShortId::of(&pki_id), name);
     }
 
     fn make(&mut self, person: &Person) -> (PeerSpec, Discovery, Seat) {
@@ -361,7 +446,8 @@ impl Net {
             endpoint: person.internal.clone(),
             epoch: person.epoch,
         };
-        (spec, machine, Seat { crypto, identities, org: person.org.clone(), events: Vec::new() })
+        let (events, start) = (Vec::new(), self.starts);
+        (spec, machine, Seat { crypto, identities, org: person.org.clone(), events, start })
     }
 
     pub(crate) fn pki_id(&self, peer: usize) -> PkiId {
@@ -429,6 +515,9 @@ impl Net {
             .count()
     }
 }
+
+/// Up to this many peers the simulation looks at invariants after every step.
+const STEPWISE: usize = 20;
 
 pub(crate) fn endpoint(name: &str) -> Endpoint {
     Endpoint::new(name).unwrap()

@@ -28,6 +28,7 @@ pub(crate) mod membership;
 mod percentiles;
 #[cfg(feature = "lab")]
 mod plot;
+pub(crate) mod membership_swarm;
 pub(crate) mod spread;
 /// Whole peers in the simulated network; `gossip-service` tests itself with the same.
 #[cfg(feature = "lab")]
