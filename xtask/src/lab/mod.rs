@@ -24,11 +24,11 @@ pub(crate) mod election;
 #[allow(clippy::wildcard_enum_match_arm, reason = "tests")]
 mod members;
 pub(crate) mod membership;
+pub(crate) mod membership_swarm;
 #[cfg(feature = "lab")]
 mod percentiles;
 #[cfg(feature = "lab")]
 mod plot;
-pub(crate) mod membership_swarm;
 pub(crate) mod spread;
 /// Whole peers in the simulated network; `gossip-service` tests itself with the same.
 #[cfg(feature = "lab")]
