@@ -82,6 +82,8 @@ enum Benchmark {
     Connections(lab::connections::Args),
     /// A peer's relay, by one reader and by many
     Relay(relay::Args),
+    /// How a block reaches everybody over real QUIC, genuinely verified
+    Spread(lab::bench_spread::Args),
 }
 
 fn main() -> ExitCode {
@@ -130,6 +132,7 @@ fn measure(benchmark: &Benchmark) -> anyhow::Result<()> {
         Benchmark::Comm(args) => lab::comm::run(args),
         Benchmark::Connections(args) => lab::connections::run(args),
         Benchmark::Relay(args) => relay::run(args),
+        Benchmark::Spread(args) => lab::bench_spread::run(args),
     }
 }
 

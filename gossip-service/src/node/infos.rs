@@ -18,11 +18,20 @@ impl Node {
     }
 
     // fabric: gossip/gossip/channel/channel.go handleStateInfoPullRequest
-    pub(super) fn on_info_pull(&mut self, from: PkiId, message: &Verified<Message>) -> Vec<Action> {
-        match self.channel_of(&from, &message.message().header()) {
-            Some(name) => self.tell_infos(&name, from),
-            None => vec![Action::Drop { from, reason: "channel" }],
+    pub(super) fn on_info_pull(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        message: &Verified<Message>,
+    ) -> Vec<Action> {
+        let Some(name) = self.channel_of(&from, &message.message().header()) else {
+            return vec![Action::Drop { from, reason: "channel" }];
+        };
+        let channel = self.channels.get_mut(&name);
+        if channel.is_some_and(|channel| channel.spread.is_asking_infos_too_often(now.mono, from)) {
+            return vec![Action::Drop { from, reason: "too many state info pulls" }];
         }
+        self.tell_infos(&name, from)
     }
 
     /// Asks members that have not announced themselves in a channel, less and less often: what they said

@@ -246,7 +246,7 @@ impl Node {
     fn on_message(&mut self, now: Now, from: PkiId, message: Verified<Message>) -> Vec<Action> {
         match message.message() {
             Message::StateInfo(_) => self.on_state_info(from, message),
-            Message::StateInfoPullRequest(_) => self.on_info_pull(from, &message),
+            Message::StateInfoPullRequest(_) => self.on_info_pull(now, from, &message),
             Message::Data(data) => {
                 let data = data.clone();
                 self.on_data(now, from, &data.channel, data.block)
@@ -366,6 +366,11 @@ impl Node {
         block: Option<Block>,
     ) -> Vec<Action> {
         let Some(block) = block else { return Vec::new() };
+        if nonce == GIVEN {
+            let data = gossip_api::message::DataMessage { channel: name.clone(), block };
+            let data = Outgoing::Plain(Message::Data(data));
+            return self.send(name, to, data).into_iter().collect();
+        }
         let update = gossip_api::message::PullUpdate { nonce, channel: name.clone(), block };
         self.send(name, to, Outgoing::Plain(Message::Update(update))).into_iter().collect()
     }
@@ -406,6 +411,11 @@ impl Node {
                 pull::Step::Serve { to, nonce, item } => {
                     let number = item.as_block()?;
                     Some(Action::Read { channel: name.clone(), number, to, nonce })
+                }
+                pull::Step::Give { to, item } => {
+                    let number =
+                        item.as_block().filter(|number| self.can_use(name, &to, *number))?;
+                    Some(Action::Read { channel: name.clone(), number, to, nonce: GIVEN })
                 }
                 pull::Step::Deliver { from, block } => {
                     Some(Action::Offer { channel: name.clone(), block, via: Via::Pull(from) })
@@ -490,6 +500,10 @@ impl Node {
 fn tag_for(channel: &ChannelId, genesis: &BlockHash, peer: &PkiId) -> ChannelTag {
     ChannelTag::derive(channel, genesis, peer)
 }
+
+/// Stands in for the nonce of a pull where a block is read to be given unasked; an answer to a nonce that a
+/// peer chose like this is a push, which nobody minds.
+const GIVEN: Nonce = Nonce::new(0);
 
 /// The only kind pulled so far.
 const PULLED: PullKind = PullKind::Block;

@@ -26,29 +26,29 @@ use super::{Action, ChannelView, Input, Me, Node, NodeConfig, Outgoing, SpreadMo
 
 const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
 
-struct World {
+pub(super) struct World {
     authority: Arc<Authority>,
-    node: Node,
+    pub(super) node: Node,
     me: CheapCrypto,
-    now: Now,
-    blocks: BlockFactory,
+    pub(super) now: Now,
+    pub(super) blocks: BlockFactory,
 }
 
-fn org(name: &str) -> OrgId {
+pub(super) fn org(name: &str) -> OrgId {
     OrgId::new(name).unwrap()
 }
 
-fn trade() -> ChannelId {
+pub(super) fn trade() -> ChannelId {
     ChannelId::new("trade").unwrap()
 }
 
 impl World {
     /// A node of org1 in channel trade (org1, org2) at height 1.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(NodeConfig::default())
     }
 
-    fn with(config: NodeConfig) -> Self {
+    pub(super) fn with(config: NodeConfig) -> Self {
         let authority = Authority::new(1);
         authority.add_channel(&trade(), [org("org1"), org("org2")]);
         let me = authority.crypto(authority.identity(&org("org1"), 0));
@@ -62,12 +62,12 @@ impl World {
         world
     }
 
-    fn handle(&mut self, input: Input) -> Vec<Action> {
+    pub(super) fn handle(&mut self, input: Input) -> Vec<Action> {
         self.node.handle(self.now, input)
     }
 
     /// Answers every `Sign` in `actions`; returns what comes of it.
-    fn sign(&mut self, actions: Vec<Action>) -> Vec<Action> {
+    pub(super) fn sign(&mut self, actions: Vec<Action>) -> Vec<Action> {
         let mut out = Vec::new();
         for action in actions {
             if let Action::Sign(message) = action {
@@ -79,7 +79,7 @@ impl World {
         out
     }
 
-    fn member(&self, org_name: &str, index: u32) -> (CheapCrypto, NetworkMember) {
+    pub(super) fn member(&self, org_name: &str, index: u32) -> (CheapCrypto, NetworkMember) {
         let crypto = self.authority.crypto(self.authority.identity(&org(org_name), index));
         let member = NetworkMember {
             pki_id: crypto.pki_id(),
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// An alive member that has announced itself at `height`.
-    fn peer(&mut self, org_name: &str, index: u32, height: u64) -> PkiId {
+    pub(super) fn peer(&mut self, org_name: &str, index: u32, height: u64) -> PkiId {
         let (crypto, member) = self.member(org_name, index);
         let peer = member.pki_id;
         self.handle(Input::MemberUp(member));
@@ -102,12 +102,16 @@ impl World {
         peer
     }
 
-    fn advance(&mut self, time: Duration) {
+    pub(super) fn own(&self) -> PkiId {
+        self.me.pki_id()
+    }
+
+    pub(super) fn advance(&mut self, time: Duration) {
         self.now.mono = self.now.mono.after(time);
     }
 }
 
-fn view(sequence: u64) -> ChannelView {
+pub(super) fn view(sequence: u64) -> ChannelView {
     ChannelView {
         channel: trade(),
         genesis: GENESIS,
@@ -117,7 +121,7 @@ fn view(sequence: u64) -> ChannelView {
     }
 }
 
-fn announcement(crypto: &CheapCrypto, sequence: u64, height: u64) -> Verified<Message> {
+pub(super) fn announcement(crypto: &CheapCrypto, sequence: u64, height: u64) -> Verified<Message> {
     let info = StateInfo {
         tag: ChannelTag::derive(&trade(), &GENESIS, &crypto.pki_id()),
         pki_id: crypto.pki_id(),
@@ -130,17 +134,17 @@ fn announcement(crypto: &CheapCrypto, sequence: u64, height: u64) -> Verified<Me
     Verified::own(Message::StateInfo(info), crypto.pki_id(), &network, crypto).unwrap()
 }
 
-fn sent(message: Message) -> SignedMessage {
+pub(super) fn sent(message: Message) -> SignedMessage {
     let envelope = Envelope::unsigned(&message);
     SignedMessage { message, envelope }
 }
 
-fn from(peer: PkiId, message: Message) -> Input {
+pub(super) fn from(peer: PkiId, message: Message) -> Input {
     Input::Received { from: peer, message: Verified::sender(sent(message), peer).unwrap() }
 }
 
 /// Recipients and kinds of what is sent.
-fn sends(actions: &[Action]) -> Vec<(PkiId, &Message)> {
+pub(super) fn sends(actions: &[Action]) -> Vec<(PkiId, &Message)> {
     actions
         .iter()
         .filter_map(|action| match action {
@@ -153,7 +157,7 @@ fn sends(actions: &[Action]) -> Vec<(PkiId, &Message)> {
         .collect()
 }
 
-fn drops(actions: &[Action]) -> Vec<&'static str> {
+pub(super) fn drops(actions: &[Action]) -> Vec<&'static str> {
     let reason = |action: &Action| match action {
         Action::Drop { reason, .. } => Some(*reason),
         _ => None,
@@ -412,4 +416,65 @@ fn leaving_is_announced_and_then_nothing_is_known_of_the_channel() {
         Message::Hello(PullHello { nonce: Nonce::new(1), channel: trade(), kind: PullKind::Block })
             .header();
     assert_eq!(world.node.admit(&peer, &header), Admit::Drop("channel"));
+}
+
+#[test]
+fn a_digest_that_is_never_served_costs_one_wait() {
+    // Z12
+    let mut world = World::new();
+    let liar = world.peer("org1", 1, 4);
+    world.advance(Duration::from_secs(4));
+    let round = |world: &mut World| -> Vec<Nonce> {
+        let actions = world.handle(Input::Tick);
+        let hellos = sends(&actions).into_iter().filter_map(|(_, message)| match message {
+            Message::Hello(hello) => Some(hello.nonce),
+            _ => None,
+        });
+        hellos.collect()
+    };
+    let nonce = round(&mut world)[0];
+    let items = Bounded::new(vec![ItemId::block(SeqNum::new(2))]).unwrap();
+    let (channel, kind) = (trade(), PullKind::Block);
+    let digest = Message::Digest(PullDigest { nonce, channel, kind, items });
+    let asked = world.handle(from(liar, digest));
+    assert!(matches!(sends(&asked)[..], [(_, Message::Request(_))]));
+    world.advance(Duration::from_secs(2));
+    assert!(round(&mut world).is_empty(), "the wait is over, the next round is not due");
+    world.advance(Duration::from_secs(4));
+    assert_eq!(round(&mut world).len(), 1, "and then it begins as if nothing had happened");
+}
+
+#[test]
+fn push_pull_gives_back_what_a_digest_lacks_and_pull_does_not() {
+    for (mode, given) in [(SpreadMode::PushPull, 1), (SpreadMode::Pull, 0)] {
+        let mut world = World::with(NodeConfig { mode, ..NodeConfig::default() });
+        let peer = world.peer("org1", 1, 1);
+        world.handle(Input::Height { channel: trade(), height: Height::new(2) });
+        world.advance(Duration::from_secs(4));
+        let actions = world.handle(Input::Tick);
+        let nonce = sends(&actions).into_iter().find_map(|(_, message)| match message {
+            Message::Hello(hello) => Some(hello.nonce),
+            _ => None,
+        });
+        let items = Bounded::new(vec![ItemId::block(SeqNum::new(0))]).unwrap();
+        let (nonce, channel, kind) = (nonce.unwrap(), trade(), PullKind::Block);
+        let digest = Message::Digest(PullDigest { nonce, channel, kind, items });
+        let actions = world.handle(from(peer, digest));
+        let reads: Vec<(SeqNum, Nonce)> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Read { number, nonce, .. } => Some((*number, *nonce)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(reads.len(), given, "{mode:?}");
+        for (number, nonce) in reads {
+            assert_eq!(number, SeqNum::new(1));
+            world.blocks.next_block();
+            let block = Some(world.blocks.next_block());
+            let read = Input::Read { channel: trade(), to: peer, nonce, block };
+            let actions = world.handle(read);
+            assert!(matches!(sends(&actions)[..], [(to, Message::Data(_))] if to == peer));
+        }
+    }
 }

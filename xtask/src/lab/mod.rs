@@ -13,6 +13,7 @@
 //! { lab::again_in_release() }
 //! ```
 
+pub(crate) mod bench_spread;
 pub(crate) mod catchup;
 pub(crate) mod comm;
 pub(crate) mod connections;

@@ -77,6 +77,18 @@ impl Mode {
     #[cfg(feature = "lab")]
     pub(crate) const ALL: [Self; 4] = [Self::Push, Self::Pull, Self::PushPull, Self::HeaderFirst];
 
+    /// As a peer's configuration has it.
+    #[cfg(feature = "lab")]
+    pub(crate) const fn to_config(self) -> gossip_service::node::SpreadMode {
+        use gossip_service::node::SpreadMode;
+        match self {
+            Self::Push => SpreadMode::Push,
+            Self::Pull => SpreadMode::Pull,
+            Self::PushPull => SpreadMode::PushPull,
+            Self::HeaderFirst => SpreadMode::HeaderFirst,
+        }
+    }
+
     /// The word on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -162,7 +174,7 @@ mod lab {
     use anyhow::{Result, ensure};
     use gossip_api::{Mono, SeqNum, select_peers};
     use gossip_comm::sim::{Link, seeded};
-    use gossip_service::node::{NodeConfig, SpreadMode};
+    use gossip_service::node::NodeConfig;
     use serde::Serialize;
 
     use super::{Args, Mode};
@@ -232,12 +244,7 @@ mod lab {
             Link::wan().latency(args.latency()).bandwidth(rate).loss(args.loss).drop(args.drop);
         let mut consortium = Consortium::new(args.seed, args.orgs, link, args.block_kib << 10)
             .with_node(NodeConfig {
-                mode: match args.mode {
-                    Mode::Push => SpreadMode::Push,
-                    Mode::Pull => SpreadMode::Pull,
-                    Mode::PushPull => SpreadMode::PushPull,
-                    Mode::HeaderFirst => SpreadMode::HeaderFirst,
-                },
+                mode: args.mode.to_config(),
                 data_cross_orgs: args.cross_org,
                 uplink: rate,
                 ..NodeConfig::default()

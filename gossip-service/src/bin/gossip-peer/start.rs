@@ -97,6 +97,7 @@ fn node(config: &Config) -> Result<Checked<NodeConfig>, ConfigError> {
     let defaults = NodeConfig::default();
     let timings = &config.timings;
     NodeConfig {
+        mode: config.spread_mode,
         push_peers: timings.propagate_peers.unwrap_or(defaults.push_peers),
         pull_every: timings.pull_every.unwrap_or(defaults.pull_every),
         pull_peers: timings.pull_peers.unwrap_or(defaults.pull_peers),

@@ -16,7 +16,7 @@ use gossip_api::{
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::NodeConfig;
+use super::{NodeConfig, SpreadMode};
 
 /// What a channel has, when it is asked.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(crate) enum Step {
     Send { to: PkiId, message: Message },
     /// Send an item that was asked for.
     Serve { to: PkiId, nonce: Nonce, item: ItemId },
+    /// Give an item to a peer whose digest lacks it.
+    Give { to: PkiId, item: ItemId },
     /// An item that we asked for has come.
     Deliver { from: PkiId, block: Block },
     /// A message did not fit.
@@ -213,11 +215,20 @@ impl Pull {
         if asked.get(&from) != Some(&digest.nonce) || !answered.insert(from) {
             return vec![Step::Drop { from, reason: "unsolicited digest" }];
         }
+        let given = if self.config.mode == SpreadMode::PushPull {
+            back_again(from, &digest, has)
+        } else {
+            Vec::new()
+        };
         // A digest lists each item once, whatever it repeats.
         let items: BTreeSet<ItemId> =
             digest.items.into_iter().filter(|item| has.lacks(item)).collect();
         items.into_iter().for_each(|item| owners.entry(item).or_default().push(from));
-        if answered.len() == asked.len() { self.ask(now, rng, has) } else { Vec::new() }
+        let mut steps = given;
+        if answered.len() == asked.len() {
+            steps.extend(self.ask(now, rng, has));
+        }
+        steps
     }
 
     /// Requests each missing item from one of its owners.
@@ -291,6 +302,18 @@ impl Pull {
         self.phase = Phase::Idle { until: now.mono.after(self.config.pull_every) };
     }
 }
+
+/// What we have and a digest lacks, from the first item on that it lists: the other half of push-pull.
+fn back_again(to: PkiId, digest: &PullDigest, has: &Holdings) -> Vec<Step> {
+    let listed: BTreeSet<SeqNum> =
+        digest.items.as_slice().iter().filter_map(ItemId::as_block).collect();
+    let first = listed.first().copied().unwrap_or_default();
+    let lacked = has.served.iter().filter(|number| **number >= first && !listed.contains(number));
+    lacked.take(GIVEN_MAX).map(|number| Step::Give { to, item: ItemId::block(*number) }).collect()
+}
+
+/// Items given for one digest.
+const GIVEN_MAX: usize = 16;
 
 /// Hellos remembered in all; each is two words.
 const HEARD_MAX: usize = 1024;

@@ -61,6 +61,7 @@ pub(crate) struct Spread {
     leading: bool,
     /// Questions of each peer in the present second.
     wants: BTreeMap<PkiId, (Mono, u32)>,
+    info_pulls: BTreeMap<PkiId, (Mono, u32)>,
 }
 
 /// One block.
@@ -147,6 +148,7 @@ impl Spread {
             leases: BTreeMap::new(),
             leading: false,
             wants: BTreeMap::new(),
+            info_pulls: BTreeMap::new(),
         }
     }
 
@@ -217,6 +219,7 @@ impl Spread {
         self.owing.remove(peer);
         self.leases.remove(peer);
         self.wants.remove(peer);
+        self.info_pulls.remove(peer);
     }
 
     pub(crate) fn set_leading(&mut self, leading: bool) {
@@ -290,3 +293,6 @@ const VERDICT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Leases remembered.
 const LEASES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What did not come: when it is asked for, of whom, and what others are given.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gossip_api::message::{BlockNote, BlockWord, PullUpdate};
@@ -236,17 +237,30 @@ impl Node {
 impl super::Spread {
     /// Counts a question of a peer; true if it asks too many.
     fn is_flooding(&mut self, now: Mono, peer: PkiId) -> bool {
-        if self.wants.len() >= super::HOLDERS_MAX {
-            self.wants.retain(|_, (since, _)| now.since(*since) < WANTS_PERIOD);
-        }
-        let count = self.wants.entry(peer).or_insert((now, 0));
-        if now.since(count.0) >= WANTS_PERIOD {
-            *count = (now, 0);
-        }
-        count.1 = count.1.saturating_add(1);
-        count.1 > WANTS_MAX
+        is_above(&mut self.wants, now, peer, WANTS_MAX)
+    }
+
+    /// Counts a question for all state infos; true if a peer asks too many.
+    pub(crate) fn is_asking_infos_too_often(&mut self, now: Mono, peer: PkiId) -> bool {
+        is_above(&mut self.info_pulls, now, peer, INFO_PULLS_MAX)
     }
 }
+
+/// Counts one more of a peer's questions in the present period; true above `max`.
+fn is_above(counts: &mut BTreeMap<PkiId, (Mono, u32)>, now: Mono, peer: PkiId, max: u32) -> bool {
+    if counts.len() >= super::HOLDERS_MAX {
+        counts.retain(|_, (since, _)| now.since(*since) < WANTS_PERIOD);
+    }
+    let count = counts.entry(peer).or_insert((now, 0));
+    if now.since(count.0) >= WANTS_PERIOD {
+        *count = (now, 0);
+    }
+    count.1 = count.1.saturating_add(1);
+    count.1 > max
+}
+
+/// State infos of a whole channel that one peer may ask for in a period.
+const INFO_PULLS_MAX: u32 = 8;
 
 /// Data is not asked for earlier after its header.
 const REPAIR_MIN: Duration = Duration::from_millis(150);

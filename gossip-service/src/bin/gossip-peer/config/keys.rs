@@ -120,7 +120,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored(
         "peer.gossip.publishStateInfoInterval",
         Form::Duration,
-        "heights are told as they change",
+        "heights are told every four seconds while they change",
     ),
     ignored("peer.gossip.stateInfoRetentionInterval", Form::Duration, "not read by Fabric either"),
     ignored("peer.gossip.publishCertPeriod", Form::Duration, "identities travel with records"),
@@ -173,6 +173,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored("metrics.statsd.writeInterval", Form::Duration, NO_STATSD),
     ignored("metrics.statsd.prefix", Form::Text, NO_STATSD),
     used("gossipPeer.dataDir", Form::Text),
+    used("gossipPeer.spread.mode", Form::Text),
     used("gossipPeer.channels", Form::Section),
     used("gossipPeer.logging.spec", Form::Text),
     used("gossipPeer.relay.listenAddress", Form::Text),

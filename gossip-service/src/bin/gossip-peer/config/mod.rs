@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gossip_api::{Endpoint, NetworkId};
+use gossip_service::node::SpreadMode;
 use serde::Deserialize;
 
 use keys::Use;
@@ -33,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) msp_dir: PathBuf,
     pub(crate) tls: TlsFiles,
     pub(crate) leadership: Leadership,
+    /// How new blocks spread.
+    pub(crate) spread_mode: SpreadMode,
     pub(crate) operations: Operations,
     pub(crate) data_dir: PathBuf,
     pub(crate) channels: Vec<ChannelFiles>,
@@ -226,6 +229,7 @@ fn parse(
         channels: channels(&tree, base)?,
         orderers: orderers(&tree, base)?,
         relay: relay(&tree)?,
+        spread_mode: spread_mode(&tree)?,
         log_spec: value::text(&tree, "gossipPeer.logging.spec")?,
         timings: {
             let timings = timings(&tree)?;
@@ -256,6 +260,18 @@ fn network(tree: &Tree) -> Result<NetworkId, Failure> {
     NetworkId::new(&name).map_err(|error| {
         Failure(format!("peer.networkId is too long: {error}, choose a shorter name"))
     })
+}
+
+fn spread_mode(tree: &Tree) -> Result<SpreadMode, Failure> {
+    match value::text(tree, "gossipPeer.spread.mode")?.as_deref() {
+        None | Some("header-first") => Ok(SpreadMode::HeaderFirst),
+        Some("push") => Ok(SpreadMode::Push),
+        Some("pull") => Ok(SpreadMode::Pull),
+        Some("push-pull") => Ok(SpreadMode::PushPull),
+        Some(other) => Err(Failure(format!(
+            "gossipPeer.spread.mode is {other}: write header-first, push, pull or push-pull"
+        ))),
+    }
 }
 
 // fabric: gossip/service/gossip_service.go InitializeChannel

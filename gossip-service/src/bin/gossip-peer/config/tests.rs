@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use gossip_service::node::SpreadMode;
+
 use super::{Config, Failure, Leadership, parse};
 
 const GOOD: &str = "
@@ -68,6 +70,15 @@ fn the_environment_wins_in_any_case() {
     assert_eq!(config.timings.pull_every, Some(Duration::from_secs(9)));
     assert_eq!(config.bootstrap.len(), 3);
     assert!(config.notices.foreign.contains(&"CORE_LEDGER_X".to_owned()));
+}
+
+#[test]
+fn blocks_spread_header_first_unless_another_known_way_is_named() {
+    assert_eq!(read(GOOD, &[]).expect("good").spread_mode, SpreadMode::HeaderFirst);
+    let push = GOOD.replace("  dataDir: data", "  dataDir: data\n  spread: {mode: push}");
+    assert_eq!(read(&push, &[]).expect("good").spread_mode, SpreadMode::Push);
+    let other = push.replace("mode: push", "mode: flood");
+    assert!(refusal(&other, &[]).contains("gossipPeer.spread.mode is flood"));
 }
 
 #[test]
