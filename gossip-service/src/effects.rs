@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::anchors::Tracker;
 use crate::configure;
+use crate::conflicts;
 use crate::delivery::Delivery;
 use crate::driver::{Note, Status};
 use crate::hosting::{Ask, Hosting, send_all, take_payload};
@@ -102,6 +103,14 @@ impl Shared {
         self.tasks.spawn(async move {
             let stop = shared.shutdown.clone();
             let work = async { shared.tell(work.await).await };
+            stop.run_until_cancelled(work).await;
+        });
+    }
+
+    /// Runs `work` that nobody waits for, until everything stops.
+    fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.shutdown.clone();
+        self.tasks.spawn(async move {
             stop.run_until_cancelled(work).await;
         });
     }
@@ -422,8 +431,20 @@ impl Effects {
                 info!(%channel, leading, why, "leadership");
                 self.shared.metrics.leader(&channel, leading);
             }
+            Action::Led { channel, leader: Some(leader), why } => {
+                info!(%channel, %leader, why, "leadership of another peer");
+            }
+            Action::Led { channel, leader: None, why } => info!(%channel, why, "no leader"),
             Action::Conflict { channel, conflict } => {
-                warn!(%channel, ?conflict, "orderers signed two blocks with one number");
+                if let Some(held) = self.channels.get(&channel).cloned() {
+                    let work = conflicts::keep(Arc::clone(&self.shared), held, *conflict);
+                    self.shared.run(work);
+                }
+            }
+            Action::Resumed { channel, number } => {
+                if let Some(held) = self.channels.get(&channel).cloned() {
+                    self.shared.run(conflicts::resume(held, number));
+                }
             }
         }
     }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gossip_api::{
     AnchorPeer, Block, BlockCodec, BlockHash, BlockSource, ChannelId, Endpoint, Epoch, GossipError,
-    Height, JoinChannelMessage, Ledger, LedgerError, OrgId,
+    Height, JoinChannelMessage, Ledger, LedgerError, OrgId, SeqNum,
 };
 
+use crate::conflicts::ConflictStore;
 use crate::node::ChannelView;
 use crate::peer::JoinRequest;
 
@@ -124,6 +125,8 @@ pub struct Channel {
     pub source: Option<Arc<dyn BlockSource>>,
     /// Where the term of leadership is kept.
     pub terms: Arc<dyn TermStore>,
+    /// Where conflicts are kept; without it a halt ends with the process.
+    pub conflicts: Option<Arc<dyn ConflictStore>>,
     /// Who applies later configurations.
     pub host: Arc<dyn ConfigHost>,
 }
@@ -147,7 +150,26 @@ impl Channel {
         let term = term.map_err(|_| GossipError::Stopped)?.map_err(|reason| {
             LedgerError::Storage { channel: self.config.channel().clone(), reason }
         })?;
-        Ok(JoinRequest { view: view_of(&*self.config, self.genesis, height), last_hash, term })
+        let halted = self.halted(codec, height).await?;
+        let view = view_of(&*self.config, self.genesis, height);
+        Ok(JoinRequest { view, last_hash, term, halted })
+    }
+
+    /// Where a conflict stopped the channel in an earlier life, and what the ledger holds there.
+    async fn halted(
+        &self,
+        codec: &dyn BlockCodec,
+        height: Height,
+    ) -> Result<Option<(SeqNum, Option<BlockHash>)>, GossipError> {
+        let Some(conflicts) = self.conflicts.clone() else { return Ok(None) };
+        let halted = tokio::task::spawn_blocking(move || conflicts.halted()).await;
+        let halted = halted.map_err(|_| GossipError::Stopped)?.map_err(|reason| {
+            LedgerError::Storage { channel: self.config.channel().clone(), reason }
+        })?;
+        let Some(number) = halted else { return Ok(None) };
+        let is_held = number < height.next_block();
+        let kept = if is_held { self.ledger.block(number).await? } else { None };
+        Ok(Some((number, kept.map(|block| codec.header_hash(&block)))))
     }
 }
 

@@ -19,6 +19,7 @@
 
 mod anchors;
 mod configure;
+mod conflicts;
 mod delivery;
 mod driver;
 mod effects;
@@ -34,6 +35,7 @@ pub mod store;
 mod traffic;
 mod verify;
 
+pub use conflicts::{ConflictProof, ConflictStore};
 pub use driver::Status;
 pub use eventer::ConfigEventer;
 pub use joining::{

@@ -16,6 +16,7 @@ pub(crate) struct ServiceMetrics {
     dropped: IntCounterVec,
     blocks_refused: IntCounterVec,
     unread: IntCounter,
+    conflicts: IntCounterVec,
 }
 
 impl ServiceMetrics {
@@ -39,12 +40,20 @@ impl ServiceMetrics {
                 Opts::new("gossip_blocks_refused", "Blocks not believed, by class of error"),
                 &["channel", "class"],
             )?,
+            conflicts: IntCounterVec::new(
+                Opts::new(
+                    "gossip_conflicts",
+                    "Pairs of different blocks that orderers signed with one number",
+                ),
+                &["channel"],
+            )?,
             unread: IntCounter::new(
                 "gossip_subscriptions_lost",
                 "Messages that subscribers of the host lost because they did not read",
             )?,
         };
         registry.register(Box::new(metrics.unread.clone()))?;
+        registry.register(Box::new(metrics.conflicts.clone()))?;
         registry.register(Box::new(metrics.total_peers_known.clone()))?;
         registry.register(Box::new(metrics.dropped.clone()))?;
         registry.register(Box::new(metrics.blocks_refused.clone()))?;
@@ -53,6 +62,10 @@ impl ServiceMetrics {
 
     pub(crate) fn dropped(&self, reason: &'static str) {
         self.dropped.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn conflict(&self, channel: &ChannelId) {
+        self.conflicts.with_label_values(&[channel.as_str()]).inc();
     }
 
     pub(crate) fn unread(&self, lost: u64) {

@@ -150,6 +150,9 @@ impl Machine for Peer {
                 self.on_block_read(now, &channel, purpose, block)
             }
             Input::TermStored(channel) => self.on_term_stored(now, &channel),
+            Input::Resume { channel, accept } => {
+                self.tell_state(now, &channel, gossip_state::Input::Resume { accept })
+            }
             Input::Stopping => self.on_stopping(now),
             Input::UpdateMetadata(metadata) => {
                 self.tell_discovery(now, gossip_discovery::Input::UpdateMetadata(metadata))

@@ -6,7 +6,7 @@ mod gossip;
 use std::sync::Arc;
 
 use gossip_api::{
-    BlockCodec, ChannelId, ConfigError, CryptoError, Endpoint, GossipError, IdentityMap,
+    BlockCodec, BlockHash, ChannelId, ConfigError, CryptoError, Endpoint, GossipError, IdentityMap,
     MessageCryptoService, NetworkId, SecurityAdvisor,
 };
 use gossip_comm::{Clock, Comm, CommError};
@@ -190,6 +190,25 @@ impl Service {
         let (answer, status) = oneshot::channel();
         self.tell(Note::Status(answer)).await?;
         status.await.map_err(|_| GossipError::Stopped)
+    }
+
+    /// Decides a conflict that stopped a channel: the block with this header is the right one. Tells whether
+    /// the channel goes on; it does not if the ledger holds the other block, which then has to be rebuilt.
+    ///
+    /// # Errors
+    /// If the channel is not joined, or the service has stopped.
+    pub async fn resume(
+        &self,
+        channel: &ChannelId,
+        accept: BlockHash,
+    ) -> Result<bool, GossipError> {
+        let input = Input::Resume { channel: channel.clone(), accept };
+        self.tell(Note::Input(input)).await?;
+        // Notes are taken in order: the status is one of after the decision.
+        let status = self.status().await?;
+        let found = status.channels.into_iter().find(|status| status.name == *channel);
+        let found = found.ok_or_else(|| GossipError::NoSuchChannel(channel.clone()))?;
+        Ok(found.halted.is_none())
     }
 
     /// Stops: connections are closed, and every task has ended when this returns. Idempotent.

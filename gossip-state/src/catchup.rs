@@ -146,8 +146,7 @@ impl StateTransfer {
                 self.sources.delivered(&peer, range.bytes, now.since(range.began));
             }
             RequestOutcome::Complete => {
-                self.sources.failed(&peer, now);
-                self.sources.disprove(&peer, range.from);
+                self.sources.empty_handed(&peer, range.from, now);
             }
             RequestOutcome::TimedOut | RequestOutcome::Broken | RequestOutcome::Refused => {
                 self.sources.failed(&peer, now);

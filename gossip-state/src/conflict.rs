@@ -15,6 +15,8 @@ pub struct Conflict {
     pub number: SeqNum,
     /// Hash of the header that we keep: the one we believed first.
     pub kept: BlockHash,
+    /// What proves that it was signed as well; nothing if the block is in the ledger already.
+    pub kept_evidence: Option<Evidence>,
     /// The other one, with the signatures that prove it.
     pub other: Evidence,
     /// Whether the channel is stopped until the operator decides.
@@ -28,6 +30,19 @@ pub struct Evidence {
     pub header: BlockHeader,
     /// The block's metadata, in which the signatures are.
     pub metadata: bytes::Bytes,
+}
+
+impl Evidence {
+    fn of(block: &Block) -> Self {
+        Self { header: block.header(), metadata: block.metadata.clone() }
+    }
+
+    /// As a block without data, which is how others check it.
+    pub fn to_block(&self) -> Block {
+        let BlockHeader { number, previous_hash, data_hash } = self.header.clone();
+        let metadata = self.metadata.clone();
+        Block { number, previous_hash, data_hash, data: bytes::Bytes::new(), metadata }
+    }
 }
 
 /// Headers to compare with, the suspect being verified, and what was proved.
@@ -50,8 +65,10 @@ impl Conflicts {
         self.halted
     }
 
-    pub(crate) const fn halt(&mut self, number: SeqNum) {
+    /// The channel had been stopped before the restart, and the ledger may hold one of the two.
+    pub(crate) fn halt(&mut self, number: SeqNum, kept: Option<BlockHash>) {
         self.halted = Some(number);
+        self.recent.extend(kept.map(|kept| (number, kept)));
     }
 
     pub(crate) fn committed(&mut self, number: SeqNum, hash: BlockHash, is_config: bool) {
@@ -98,11 +115,16 @@ impl Conflicts {
     /// The suspect is signed as well. Whether that stops the channel depends on its age: what lies
     /// below the last configuration may be signed with keys that were revoked since.
     // fabric-differs: Fabric does not notice conflicts.
-    pub(crate) fn prove(&mut self, other: Block, kept: BlockHash) -> Conflict {
+    pub(crate) fn prove(
+        &mut self,
+        other: Block,
+        kept: BlockHash,
+        ours: Option<&Block>,
+    ) -> Conflict {
         let number = other.number;
         let halt = self.last_config.is_none_or(|config| number > config);
-        let evidence = Evidence { header: other.header(), metadata: other.metadata };
-        let conflict = Conflict { number, kept, other: evidence, halt };
+        let kept_evidence = ours.map(Evidence::of);
+        let conflict = Conflict { number, kept, kept_evidence, other: Evidence::of(&other), halt };
         self.proved.push(conflict.clone());
         if halt {
             self.halted = Some(self.halted.map_or(number, |old| old.min(number)));

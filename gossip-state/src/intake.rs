@@ -224,7 +224,11 @@ impl StateTransfer {
 
     pub(crate) fn on_conflict(&mut self, other: Block) -> Vec<Action> {
         match self.believed_hash(other.number) {
-            Some(kept) => vec![Action::Conflict(Box::new(self.conflicts.prove(other, kept)))],
+            Some(kept) => {
+                let ours = self.payloads.get(other.number).filter(|slot| slot.is_verified());
+                let ours = ours.map(|slot| &slot.block);
+                vec![Action::Conflict(Box::new(self.conflicts.prove(other, kept, ours)))]
+            }
             None => Vec::new(),
         }
     }
@@ -233,17 +237,19 @@ impl StateTransfer {
     pub(crate) fn on_resume(&mut self, accept: BlockHash) -> Vec<Action> {
         let next = self.height().next_block();
         let Some(decided) = self.conflicts.resume(accept, next) else { return Vec::new() };
+        let mut actions = vec![Action::Resumed { number: decided }];
         if self.payloads.get(decided).is_none_or(|slot| slot.hash == accept) {
-            return Vec::new();
+            return actions;
         }
         let above = self.payloads.iter().map(|(number, _)| *number).filter(|n| *n >= decided);
         let above: Vec<SeqNum> = above.collect();
         let removed: Vec<Slot> =
             above.into_iter().filter_map(|n| self.payloads.remove(n)).collect();
-        removed
+        let dropped = removed
             .into_iter()
-            .map(|slot| self.drop(slot.block.number, slot.origin, DropReason::Halted))
-            .collect()
+            .map(|slot| self.drop(slot.block.number, slot.origin, DropReason::Halted));
+        actions.extend(dropped);
+        actions
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Sources {
     penalty: Duration,
     penalty_max: Duration,
     per_source: usize,
+    /// Whether anybody has delivered anything yet.
+    is_served: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Source {
 
 impl Sources {
     pub(crate) const fn new(penalty: Duration, penalty_max: Duration, per_source: usize) -> Self {
-        Self { known: BTreeMap::new(), penalty, penalty_max, per_source }
+        Self { known: BTreeMap::new(), penalty, penalty_max, per_source, is_served: false }
     }
 
     /// Notes a claim. What a peer claims last holds, be it lower.
@@ -132,6 +134,7 @@ impl Sources {
     pub(crate) fn delivered(&mut self, peer: &PkiId, bytes: u64, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let rate = bytes.saturating_mul(1_000_000) / micros;
+        self.is_served = true;
         if let Some(source) = self.known.get_mut(peer).filter(|source| !source.distrusted) {
             source.failures = 0;
             source.rate = Some(source.rate.map_or(rate, |old| old / 4 * 3 + rate / 4));
@@ -148,8 +151,22 @@ impl Sources {
         }
     }
 
+    /// Its answer was empty. As long as nobody serves us, that may be because we are not known as a member
+    /// of the channel yet: it is soon asked again. Later it means that it has not what it claimed.
+    pub(crate) fn empty_handed(&mut self, peer: &PkiId, missing: SeqNum, now: Mono) {
+        if self.is_served {
+            self.failed(peer, now);
+            self.disprove(peer, missing);
+        } else if let Some(source) = self.known.get_mut(peer) {
+            let factor = 1u32.checked_shl(source.failures).unwrap_or(u32::MAX);
+            let wait = (self.penalty / SOON).saturating_mul(factor).min(self.penalty_max);
+            source.failures = source.failures.saturating_add(1);
+            source.blocked_until = now.after(wait);
+        }
+    }
+
     /// It had not what it claimed; it may claim again.
-    pub(crate) fn disprove(&mut self, peer: &PkiId, missing: SeqNum) {
+    fn disprove(&mut self, peer: &PkiId, missing: SeqNum) {
         if let Some(source) = self.known.get_mut(peer) {
             source.claimed = source.claimed.min(Height::new(missing.get()));
         }
@@ -199,6 +216,9 @@ impl Sources {
 
 /// Peers remembered; beyond that only better-behaved ones are forgotten for new ones.
 const SOURCES_MAX: usize = 4096;
+
+/// Who may not know us yet is left alone for so small a part of the penalty.
+const SOON: u32 = 16;
 
 /// Failures in a row after which a claim alone no longer makes us look elsewhere.
 const CREDIBLE_FAILURES: u32 = 3;

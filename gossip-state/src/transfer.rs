@@ -133,6 +133,11 @@ impl StateTransfer {
         &self.channel
     }
 
+    /// The number at which a conflict stopped the channel, until the operator decides.
+    pub const fn halted(&self) -> Option<SeqNum> {
+        self.conflicts.halted()
+    }
+
     /// What the channel waits for, if it does not move although it should.
     pub fn stalled_reason(&self, now: Now) -> Option<StalledReason> {
         if !self.started {
@@ -271,8 +276,8 @@ impl Machine for StateTransfer {
             Input::RequestEnded { id, outcome } => self.on_request_ended(now, id, outcome),
             Input::Committed { height } => self.on_committed(now, height),
             Input::CommitFailed { reason } => self.on_commit_failed(now, reason),
-            Input::Halted { number } => {
-                self.conflicts.halt(number);
+            Input::Halted { number, kept } => {
+                self.conflicts.halt(number, kept);
                 Vec::new()
             }
             Input::Resume { accept } => self.on_resume(accept),

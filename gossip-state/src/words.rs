@@ -76,6 +76,8 @@ pub enum Input {
     Halted {
         /// The number about which orderers disagree.
         number: SeqNum,
+        /// Hash of the header that the ledger holds there, if it is that high.
+        kept: Option<BlockHash>,
     },
     /// The operator decides a conflict: the block with this header hash is the right one.
     Resume {
@@ -154,6 +156,11 @@ pub enum Action {
     Source {
         /// Whether one is needed.
         wanted: bool,
+    },
+    /// The operator's word was taken: the channel goes on.
+    Resumed {
+        /// The number that was decided.
+        number: SeqNum,
     },
     /// Orderers signed two blocks with one number: keep the evidence, tell the operator.
     Conflict(Box<Conflict>),

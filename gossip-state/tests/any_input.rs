@@ -114,7 +114,9 @@ fn apply(host: &mut Host, step: Step, blocks: &[Block], other: &[Block]) {
             };
             host.tell(Input::RequestEnded { id, outcome });
         }
-        Step::Halted(number) => host.tell(Input::Halted { number: SeqNum::new(number) }),
+        Step::Halted(number) => {
+            host.tell(Input::Halted { number: SeqNum::new(number), kept: None })
+        }
         Step::Resume(number) => {
             let accept: BlockHash = blocks[number].header().hash();
             host.tell(Input::Resume { accept });

@@ -276,3 +276,19 @@ fn a_block_refused_above_a_missing_configuration_is_nobodys_fault_and_fetched_ag
     host.answer(&request, &blocks);
     assert_eq!(host.height(), 4);
 }
+
+#[test]
+fn whoever_answers_nothing_at_the_start_is_soon_asked_again_for_it_may_not_know_us_yet() {
+    let blocks = chain(200, 10);
+    let mut host = Host::with(1, one_at_a_time());
+    host.claim(2, 200);
+    let request = host.requests().pop().unwrap();
+    host.end(&request, RequestOutcome::Complete);
+    host.pass(ms(100));
+    let request = host.requests().pop().expect("asked again without another word of its own");
+    host.answer(&request, &blocks);
+    let request = host.requests().pop().unwrap();
+    host.end(&request, RequestOutcome::Complete);
+    host.pass(ms(60_000));
+    assert!(host.requests().is_empty(), "it served others before: now it has not what it claimed");
+}

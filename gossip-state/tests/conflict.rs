@@ -132,7 +132,7 @@ fn below_the_last_configuration_a_conflict_is_evidence_only() {
 fn a_halt_outlives_a_restart_until_the_operator_decides() {
     let blocks = chain(6, 10);
     let mut host = Host::at(4);
-    host.tell(Input::Halted { number: SeqNum::new(4) });
+    host.tell(Input::Halted { number: SeqNum::new(4), kept: None });
     assert!(!host.machine.wants(n(4)));
     host.tell(Input::Resume { accept: blocks[4].header().hash() });
     let other = fork(&blocks[..4], 6, 10, 1);
@@ -140,4 +140,33 @@ fn a_halt_outlives_a_restart_until_the_operator_decides() {
     assert_eq!(host.height(), 4);
     host.push(&blocks[4]);
     assert_eq!(host.height(), 5);
+}
+
+#[test]
+fn after_a_restart_the_operator_cannot_decide_against_the_ledger() {
+    let blocks = chain(6, 10);
+    let other = fork(&blocks[..3], 6, 10, 1);
+    let mut host = Host::at(4);
+    let kept = Some(blocks[3].header().hash());
+    host.tell(Input::Halted { number: n(3), kept });
+    host.tell(Input::Resume { accept: other[3].header().hash() });
+    assert!(host.stalled().unwrap().contains("an operator must decide"));
+    host.tell(Input::Resume { accept: blocks[3].header().hash() });
+    assert!(host.actions.contains(&Action::Resumed { number: n(3) }));
+    assert_eq!(host.machine.halted(), None);
+}
+
+#[test]
+fn evidence_of_a_conflict_above_the_ledger_holds_both_headers_with_their_signatures() {
+    let blocks = chain(6, 10);
+    let other = fork(&blocks[..3], 6, 10, 1);
+    let mut host = Host::at(2);
+    host.push(&blocks[3]);
+    host.push(&other[3]);
+    let found = conflicts(&host);
+    let kept = found[0].kept_evidence.as_ref().unwrap().to_block();
+    assert_eq!((kept.header(), kept.metadata), (blocks[3].header(), blocks[3].metadata.clone()));
+    let other_block = found[0].other.to_block();
+    assert_eq!(other_block.header(), other[3].header());
+    assert!(kept.data.is_empty() && other_block.data.is_empty());
 }

@@ -193,6 +193,7 @@ impl Peer {
                 }
                 self.align_delivery(name)
             }
+            Child::Resumed { number } => vec![Action::Resumed { channel, number }],
             Child::Conflict(conflict) => vec![Action::Conflict { channel, conflict }],
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Lead {
     storing: bool,
     held: VecDeque<gossip_election::Action>,
     arrived: Height,
+    /// Who leads, as it was last told.
+    led_by: Option<PkiId>,
 }
 
 impl Lead {
@@ -152,7 +154,15 @@ impl Peer {
     ) -> Vec<Action> {
         let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
         let actions = channel.election.handle(now, input);
-        self.lift_election(now, name, actions)
+        let leadership = channel.election.leadership().clone();
+        let is_news = channel.lead.led_by != leadership.leader;
+        channel.lead.led_by = leadership.leader;
+        let mut lifted = self.lift_election(now, name, actions);
+        if is_news && !leadership.is_own {
+            let (leader, why) = (leadership.leader, leadership.why);
+            lifted.push(Action::Led { channel: name.clone(), leader, why });
+        }
+        lifted
     }
 
     fn lift_election(

@@ -156,6 +156,10 @@ impl Peer {
             let input = node::Input::Leading { channel: name.clone(), leading };
             actions.extend(self.tell_node(now, input));
         }
+        if let Some((number, kept)) = request.halted {
+            let halted = gossip_state::Input::Halted { number, kept };
+            actions.extend(self.tell_state(now, &name, halted));
+        }
         let started = gossip_state::Input::Started { height, tip: request.last_hash };
         actions.extend(self.tell_state(now, &name, started));
         actions.extend(self.tell_election(now, &name, gossip_election::Input::Tick));

@@ -159,6 +159,13 @@ pub enum Input {
     },
     /// Answer to [`Action::StoreTerm`].
     TermStored(ChannelId),
+    /// The operator decides a conflict: the block with this header is the right one.
+    Resume {
+        /// The channel.
+        channel: ChannelId,
+        /// Hash of the header.
+        accept: BlockHash,
+    },
     /// The peer is about to stop: leaders say so.
     Stopping,
     /// The host replaces our metadata.
@@ -287,6 +294,13 @@ pub enum Action {
         /// What they signed.
         conflict: Box<gossip_state::Conflict>,
     },
+    /// The operator's decision was taken: the channel goes on.
+    Resumed {
+        /// The channel.
+        channel: ChannelId,
+        /// The number that was decided.
+        number: SeqNum,
+    },
     /// A message for the host: verified and acted upon, or of a kind that is the host's alone.
     Deliver {
         /// Who sent it, or we ourselves.
@@ -296,6 +310,15 @@ pub enum Action {
     },
     /// The channel's members have been told that we left it, and its state is gone.
     Left(ChannelId),
+    /// Another peer leads now, or nobody that we know of.
+    Led {
+        /// The channel.
+        channel: ChannelId,
+        /// Who leads.
+        leader: Option<PkiId>,
+        /// Why, in words.
+        why: &'static str,
+    },
     /// Leadership changed here.
     Leader {
         /// The channel.
@@ -330,6 +353,8 @@ pub struct JoinRequest {
     pub last_hash: Option<BlockHash>,
     /// The term of leadership that the last life stored.
     pub term: Option<u64>,
+    /// Where a conflict stopped the channel, and hash of the header that the ledger holds there.
+    pub halted: Option<(SeqNum, Option<BlockHash>)>,
 }
 
 /// Who we are.

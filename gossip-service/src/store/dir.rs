@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gossip_api::{BlockCodec, ChannelId};
+use gossip_api::{BlockCodec, ChannelId, SeqNum};
 use sha2::{Digest, Sha256};
 
 use super::blocks::BlockStore;
@@ -88,6 +88,33 @@ impl DataDir {
     /// If the file cannot be read or written.
     pub fn transport_secret(&self) -> Result<[u8; 32], StoreError> {
         kept_random(&self.path.join("transport.secret"))
+    }
+
+    /// Keeps what proves a conflict about block `number` of a channel, durably and for nobody else to read,
+    /// in a directory of its own; answers with that directory. `mark` tells conflicts of one number apart.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn keep_evidence(
+        &self,
+        channel: &ChannelId,
+        number: SeqNum,
+        mark: &str,
+        files: &[(&str, &[u8])],
+    ) -> Result<PathBuf, StoreError> {
+        let all = self.path.join("evidence");
+        let dir = all.join(format!("{}-{number}-{mark}", file_stem(channel)));
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(StoreError::io(&dir))?;
+        for (name, contents) in files {
+            write_atomically(&dir.join(name), contents)?;
+        }
+        sync_dir(&all)?;
+        sync_dir(&self.path)?;
+        Ok(dir)
     }
 
     /// The file in which the peer counts its lives.

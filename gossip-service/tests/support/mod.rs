@@ -159,6 +159,8 @@ impl Host for World {
             | Action::StopDelivery(_)
             | Action::Deliver { .. }
             | Action::Left(_)
+            | Action::Led { .. }
+            | Action::Resumed { .. }
             | Action::Conflict { .. } => Vec::new(),
         }
     }
@@ -401,7 +403,8 @@ impl Consortium {
             height: Height::new(ledger.len() as u64),
         };
         let last_hash = ledger.last().map(|block| SimBlockCodec.header_hash(block));
-        self.cluster.inject(peer, Input::Join(JoinRequest { view, last_hash, term: None }));
+        self.cluster
+            .inject(peer, Input::Join(JoinRequest { view, last_hash, term: None, halted: None }));
     }
 
     fn machine(&self, index: usize, spec: &PeerSpec, now: Now) -> Peer {

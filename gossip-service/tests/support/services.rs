@@ -202,6 +202,7 @@ impl TestChannel {
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             source: None,
             terms: Arc::new(Terms::default()),
+            conflicts: None,
             host: Arc::clone(self) as Arc<dyn ConfigHost>,
         };
         (channel, ledger)

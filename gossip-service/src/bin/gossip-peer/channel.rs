@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use gossip_api::ChannelId;
+use gossip_api::{BlockHash, ChannelId};
 
 use crate::Failure;
 use crate::client::ask_well;
+use crate::conflicts;
 
 /// What is to be done.
 #[derive(Debug, Subcommand)]
@@ -17,6 +18,8 @@ pub(crate) enum ChannelCommand {
     List(Shown),
     /// Show one channel.
     Info(Named),
+    /// Let a channel go on that was stopped because orderers signed two blocks with one number.
+    Resume(Resume),
     /// Tell the channel's members that the peer leaves, and leave; the ledger is kept.
     Leave(Named),
 }
@@ -36,6 +39,15 @@ pub(crate) struct Named {
     name: String,
     #[command(flatten)]
     shown: Shown,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    named: Named,
+    /// Hash of the right block's header: 64 hex digits, as the log and the evidence tell it.
+    #[arg(long, value_parser = conflicts::hash)]
+    accept: BlockHash,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +81,12 @@ pub(crate) fn run(command: &ChannelCommand) -> Result<(), Failure> {
         ChannelCommand::Info(named) => {
             let body = ask_well(&named.shown.config, "GET", &path(&named.name)?, None)?;
             show(&named.shown, &body, line);
+        }
+        ChannelCommand::Resume(Resume { named, accept }) => {
+            let path = format!("{}/resume", path(&named.name)?);
+            let accept = accept.to_string();
+            let body = ask_well(&named.shown.config, "POST", &path, Some(accept.as_bytes()))?;
+            show(&named.shown, &body, |told| format!("{} goes on", told["resumed"]));
         }
         ChannelCommand::Leave(named) => {
             ask_well(&named.shown.config, "DELETE", &path(&named.name)?, None)?;

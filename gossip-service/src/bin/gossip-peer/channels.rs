@@ -16,6 +16,7 @@ use peer_mcs::{Channels, FabricCodec};
 
 use crate::Failure;
 use crate::config::{ChannelFiles, Source};
+use crate::conflicts::Conflicts;
 use crate::joined::Joined;
 use crate::orderers::{OrdererSource, Us};
 use crate::relay::Relay;
@@ -216,7 +217,7 @@ fn name_of(block: &Block) -> Option<ChannelId> {
 pub(crate) async fn open(
     files: &ChannelFiles,
     data: &DataDir,
-    channels: &Channels,
+    channels: &Arc<Channels>,
     host: Arc<TrustHost>,
 ) -> Result<Channel, Failure> {
     let codec: Arc<dyn BlockCodec> = Arc::new(FabricCodec);
@@ -255,7 +256,13 @@ pub(crate) async fn open(
         genesis: codec.header_hash(&genesis),
         ledger,
         source,
-        terms: Arc::new(Terms(store)),
+        terms: Arc::new(Terms(Arc::clone(&store))),
+        conflicts: Some(Arc::new(Conflicts {
+            channel: name,
+            store,
+            data: data.clone(),
+            channels: Arc::clone(channels),
+        })),
         host,
     })
 }

@@ -11,6 +11,7 @@ mod channel;
 mod channels;
 mod client;
 mod config;
+mod conflicts;
 mod deliver;
 #[cfg(test)]
 mod deployed;

@@ -133,6 +133,7 @@ impl Node {
                 ledger: Arc::new(store),
                 source: None,
                 terms: Arc::new(OneLife),
+                conflicts: None,
                 host: Arc::new(OneLife),
             })
             .await?;

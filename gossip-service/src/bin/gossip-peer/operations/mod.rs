@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use gossip_service::Service;
 use prometheus::{Encoder, Registry, TextEncoder};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::channels::Membership;
+use crate::conflicts;
 use crate::logging::LogLevels;
 use crate::status::{Who, report};
 
@@ -37,6 +38,7 @@ pub(crate) fn router(operations: Operations) -> Router {
         .route("/version", get(version))
         .route("/status", get(status))
         .merge(participation::routes())
+        .route("/participation/v1/channels/{channel}/resume", post(conflicts::decide))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn(refuse_browsers))
         .with_state(operations)
@@ -118,7 +120,7 @@ async fn status(State(operations): State<Operations>) -> Response {
 }
 
 /// An error as Fabric's endpoints tell it.
-fn refuse(status: StatusCode, reason: &str) -> Response {
+pub(crate) fn refuse(status: StatusCode, reason: &str) -> Response {
     (status, Json(json!({"error": reason}))).into_response()
 }
 
