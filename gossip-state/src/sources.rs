@@ -152,17 +152,21 @@ impl Sources {
     }
 
     /// Its answer was empty. As long as nobody serves us, that may be because we are not known as a member
-    /// of the channel yet: it is soon asked again. Later it means that it has not what it claimed.
+    /// of the channel yet: it is asked a few times more, and soon. Later, and of a claim that no channel
+    /// can reach, it means that it has not what it claimed.
     pub(crate) fn empty_handed(&mut self, peer: &PkiId, missing: SeqNum, now: Mono) {
-        if self.is_served {
+        let Some(source) = self.known.get_mut(peer) else { return };
+        let may_not_know_us =
+            !self.is_served && source.failures < UNKNOWN_TRIES && source.claimed.get() < BELIEVABLE;
+        if !may_not_know_us {
             self.failed(peer, now);
             self.disprove(peer, missing);
-        } else if let Some(source) = self.known.get_mut(peer) {
-            let factor = 1u32.checked_shl(source.failures).unwrap_or(u32::MAX);
-            let wait = (self.penalty / SOON).saturating_mul(factor).min(self.penalty_max);
-            source.failures = source.failures.saturating_add(1);
-            source.blocked_until = now.after(wait);
+            return;
         }
+        let factor = 1u32.checked_shl(source.failures).unwrap_or(u32::MAX);
+        let wait = (self.penalty / SOON).saturating_mul(factor).min(self.penalty_max);
+        source.failures = source.failures.saturating_add(1);
+        source.blocked_until = now.after(wait);
     }
 
     /// It had not what it claimed; it may claim again.
@@ -219,6 +223,12 @@ const SOURCES_MAX: usize = 4096;
 
 /// Who may not know us yet is left alone for so small a part of the penalty.
 const SOON: u32 = 16;
+
+/// So often it is asked again: for a second, with the default penalty.
+const UNKNOWN_TRIES: u32 = 4;
+
+/// No channel is higher: a million blocks a second for nine years.
+const BELIEVABLE: u64 = 1 << 48;
 
 /// Failures in a row after which a claim alone no longer makes us look elsewhere.
 const CREDIBLE_FAILURES: u32 = 3;
