@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: real peers, and what they have to survive.
 
 pub(crate) mod crash;
+mod damage;
 pub(crate) mod dice;
 mod round;
 

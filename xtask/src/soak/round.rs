@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::crash::Tally;
+use super::damage::{self, Damage};
 use super::dice::Dice;
 use crate::demo::feed::Feed;
 use crate::demo::interrupt::Interrupt;
@@ -25,6 +26,10 @@ pub(super) struct Round<'a> {
     home: &'a Path,
     /// Greatest height that the victim stated, in any of its lives.
     acknowledged: u64,
+    /// The same of the leader.
+    leader_acknowledged: u64,
+    /// Whether the victim's store was damaged in this round.
+    is_hurt: bool,
     /// Height of its ledger at its last death, until its next life has said what it found.
     left: Option<u64>,
 }
@@ -47,7 +52,17 @@ impl<'a> Round<'a> {
         let feed = Feed::new(recorded, &source, BLOCK_EVERY)?;
         let leader = Peer::new(first, Part::Leader);
         let victim = Peer::new(second, Part::Victim);
-        Ok(Self { leader, victim, feed, recorded, home, acknowledged: 0, left: None })
+        Ok(Self {
+            leader,
+            victim,
+            feed,
+            recorded,
+            home,
+            acknowledged: 0,
+            leader_acknowledged: 0,
+            is_hurt: false,
+            left: None,
+        })
     }
 
     /// Runs until every block has arrived at both; kills until `kills` are reached in all rounds.
@@ -69,8 +84,16 @@ impl<'a> Round<'a> {
             let life = Duration::from_millis(dice.below(LIFE_MAX_MS));
             self.feed.advance(Instant::now())?;
             self.watch(interrupt, tally, life, |_| false)?;
-            self.kill(program, life, tally)?;
-            self.victim.start(program)?;
+            match dice.below(FATES) {
+                0 => self.kill_leader(program, tally)?,
+                fate @ 1.. => {
+                    self.kill(program, life, tally)?;
+                    if fate == 1 {
+                        self.hurt(dice, tally)?;
+                    }
+                    self.victim.start(program)?;
+                }
+            }
         }
         let goal = u64::try_from(self.feed.len()).unwrap_or(u64::MAX).saturating_add(1);
         let patience = self.feed.takes() + SETTLE_MAX;
@@ -104,6 +127,7 @@ impl<'a> Round<'a> {
 
     /// Remembers what the victim acknowledges, and compares what it opened with what it had left.
     fn note(&mut self, tally: &mut Tally) {
+        self.leader_acknowledged = self.leader_acknowledged.max(self.leader.height());
         let Some(channel) = &self.victim.channel else { return };
         if let Some(left) = self.left.take() {
             let opened = channel.height.saturating_sub(channel.ways.total());
@@ -116,7 +140,7 @@ impl<'a> Round<'a> {
     fn kill(&mut self, program: &Path, life: Duration, tally: &mut Tally) -> Result<()> {
         self.victim.kill()?;
         tally.kills += 1;
-        let found = self.autopsy(program)?;
+        let found = self.autopsy(program, &self.victim.place)?;
         tally.lost += self.acknowledged.saturating_sub(found.height);
         tally.damaged += u64::from(!(found.chain_ok && found.identical));
         println!(
@@ -131,9 +155,34 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Checks a copy of what the victim left, so that its next life finds the original untouched.
-    fn autopsy(&self, program: &Path) -> Result<Check> {
-        let place = &self.victim.place;
+    /// The leader dies, and is back at once: nobody else takes blocks from the source here.
+    fn kill_leader(&mut self, program: &Path, tally: &mut Tally) -> Result<()> {
+        self.leader.kill()?;
+        tally.kills += 1;
+        tally.of_leaders += 1;
+        let found = self.autopsy(program, &self.leader.place)?;
+        tally.lost += self.leader_acknowledged.saturating_sub(found.height);
+        tally.damaged += u64::from(!(found.chain_ok && found.identical));
+        let (kills, acknowledged) = (tally.kills, self.leader_acknowledged);
+        println!("kill {kills}: the leader; acknowledged {acknowledged}, on disk {}", found.height);
+        self.leader.start(program)
+    }
+
+    /// Damages what the dead victim left. What it acknowledged may be gone from its disk now, and has to
+    /// be there again at the end of the round.
+    fn hurt(&mut self, dice: &mut Dice, tally: &mut Tally) -> Result<()> {
+        let damage = damage::inflict(&self.victim.place.home.join("data"), dice)?;
+        match damage {
+            Damage::Torn => tally.torn += 1,
+            Damage::Flipped => tally.flipped += 1,
+        }
+        println!("its store is damaged: {damage:?}");
+        (self.acknowledged, self.left, self.is_hurt) = (0, None, true);
+        Ok(())
+    }
+
+    /// Checks a copy of what a peer left, so that its next life finds the original untouched.
+    fn autopsy(&self, program: &Path, place: &Place) -> Result<Check> {
         let copy = Place { home: self.home.join("autopsy"), ..place.clone() };
         if copy.home.exists() {
             fs::remove_dir_all(&copy.home)?;
@@ -153,7 +202,9 @@ impl<'a> Round<'a> {
             let check = verdict::check(program, peer, CHANNEL, self.recorded)?;
             let rebuilt = rebuilt(&peer.place.home.join("data"))
                 .with_context(|| format!("cannot list the data of {name}"))?;
-            tally.damaged += u64::from(!check.is_good() || !rebuilt.is_empty());
+            let may_be_rebuilt = self.is_hurt && peer.part == Part::Victim;
+            let is_rebuilt = !rebuilt.is_empty() && !may_be_rebuilt;
+            tally.damaged += u64::from(!check.is_good() || is_rebuilt);
             tally.duplicated += check.height.saturating_sub(goal);
             tally.lost += goal.saturating_sub(check.height);
         }
@@ -167,6 +218,9 @@ fn rebuilt(data: &Path) -> Result<Vec<PathBuf>> {
     let files: Vec<PathBuf> = fs::read_dir(data)?.map(|e| Ok(e?.path())).collect::<Result<_>>()?;
     Ok(files.into_iter().filter(|file| file.extension().is_some_and(|e| e == "damaged")).collect())
 }
+
+/// Of so many kills one meets the leader, and after one the victim's store is damaged.
+const FATES: u64 = 6;
 
 /// Time between two blocks.
 const BLOCK_EVERY: Duration = Duration::from_millis(60);
