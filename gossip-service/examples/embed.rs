@@ -75,6 +75,7 @@ async fn channel(
         ledger: Arc::new(ledger),
         source: None,
         terms: Arc::new(MemoryTerms::default()),
+        conflicts: None,
         host: config.clone(),
     })
 }

@@ -41,8 +41,6 @@ pub struct ChannelStatus {
     pub leader_since: Mono,
     /// Why we lead, or do not.
     pub leader_why: &'static str,
-    /// Who leads our organisation, as far as we know.
-    pub led_by: Option<PkiId>,
     /// The number at which a conflict stopped the channel, until an operator decides.
     pub halted: Option<SeqNum>,
     /// Whether blocks are taken from our own source.
@@ -126,7 +124,6 @@ impl PeerChannel {
             leader: self.lead.leading,
             leader_since: self.lead.since,
             leader_why: self.lead.why,
-            led_by: self.election.leadership().leader,
             halted: self.state.halted(),
             delivering: self.delivering,
             committed: self.state.stats().committed,

@@ -249,7 +249,7 @@ pub(crate) async fn open(
     let store = Arc::new(store);
     let mut ledger: Arc<dyn Ledger> = Arc::clone(&store) as _;
     if let Some(relay) = &host.relay {
-        ledger = relay.before(name, ledger).await.map_err(run)?;
+        ledger = relay.before(name.clone(), ledger).await.map_err(run)?;
     }
     Ok(Channel {
         config,

@@ -62,8 +62,6 @@ pub(crate) struct ChannelReport {
     leader_peer: Option<String>,
     /// Why it leads, or does not.
     leader_why: String,
-    /// Who leads the organisation, as far as this peer knows.
-    led_by: Option<String>,
     /// Seconds since the service's start at which that was decided.
     leader_since_s: f64,
     /// Whether it takes blocks from its own source.
@@ -113,7 +111,6 @@ fn channel(status: &Status, channel: &ChannelStatus) -> ChannelReport {
         leader: channel.leader,
         leader_peer: channel.leader_peer.map(|peer| peer.to_string()),
         leader_why: channel.leader_why.to_owned(),
-        led_by: channel.led_by.map(|leader| leader.to_string()),
         leader_since_s: channel.leader_since.since(gossip_api::Mono::ZERO).as_secs_f64(),
         delivering: channel.delivering,
         by_source: channel.committed.source,
