@@ -116,6 +116,7 @@ impl Running {
                 source,
                 terms: Arc::new(OneLife),
                 host: Arc::new(OneLife),
+                conflicts: None,
             })
             .await?;
         Ok(Self { service, ledger, counts, endpoint })
