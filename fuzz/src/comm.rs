@@ -16,8 +16,8 @@ use gossip_comm::sim::crypto::{Authority, CheapCrypto};
 use gossip_comm::sim_quic::{Datagram, PacketPeer, Packets};
 use gossip_comm::{CommConfig, SecretBytes, TlsMaterial};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED25519};
+use rustls::Side;
 use rustls::quic::{Keys, Version};
-use rustls::{Side, SupportedCipherSuite};
 
 /// A target's name and its body.
 pub type Door = (&'static str, fn(&[u8]));
@@ -325,7 +325,7 @@ pub fn frames(datagram: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 
 fn keys(id: &[u8], side: Side) -> Keys {
     let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-    let SupportedCipherSuite::Tls13(suite) = suite;
+    let suite = suite.tls13().expect("it is one of TLS 1.3");
     suite.quic_suite().expect("it is one of QUIC").keys(id, side, Version::V1)
 }
 
