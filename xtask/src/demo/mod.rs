@@ -2,7 +2,7 @@
 //!
 //! Seven peers of three organisations run as processes of their own. A development orderer cuts the blocks,
 //! elected leaders take them, and the others get them by gossip ([`live`]). With `--source fixtures` the blocks
-//! and identities are those of a genuine Fabric network, read from a directory by named leaders ([`run`]).
+//! and identities are those of a genuine Fabric network, read from a directory by named leaders ([`mod@run`]).
 //! In the end every ledger is compared, byte by byte, with the blocks of the source.
 
 pub(crate) mod feed;

@@ -16,7 +16,7 @@
 //! - Shares are held for a verified header and a root that a member has signed for it. What comes earlier
 //!   waits in a small room of fixed size, as the frame that it came in.
 //! - Every share held was proved to belong to its tree; only such shares are forwarded.
-//! - A share is forwarded once, and a block is uploaded [`UPLOAD_COPIES_MAX`] times at most.
+//! - A share is forwarded once, and a block is uploaded `UPLOAD_COPIES_MAX` times at most.
 //! - Bytes held never exceed the budget.
 
 mod assembly;
