@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::wildcard_enum_match_arm,
     reason = "tests"
 )]
@@ -828,6 +829,14 @@ fn run(setup: Setup, blocks: usize) -> Field {
     field.connect();
     field.spread(blocks, Duration::from_millis(500));
     field.cluster.run_for(Duration::from_secs(3));
+    // `--no-capture` shows the figures.
+    println!(
+        "last peer of each block, ms: {:.0?}; copies received {:.3}, busiest upload {:.2}, across a border {:.2}",
+        field.last_ms().into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>(),
+        field.copies_in(),
+        field.upload_max(),
+        field.border_max(),
+    );
     field
 }
 
