@@ -16,6 +16,7 @@ pub(crate) mod shape;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use gossip_api::message::Plan;
 use gossip_api::{
     Block, BlockHash, Height, Message, Mono, Nonce, PkiId, SeqNum, Verified, Wakeup, earliest,
 };
@@ -84,8 +85,7 @@ pub(crate) struct Slot {
     parked: Option<(Block, Via)>,
     /// When the block was last handed on to be verified.
     offered: Option<Mono>,
-    plan: Option<Verified<Message>>,
-    served: bool,
+    plan: Planned,
     /// Copies of the data that we uploaded.
     uploads: usize,
     /// Headers that we sent because they were asked for.
@@ -96,6 +96,31 @@ pub(crate) struct Slot {
     /// Who was asked for the data.
     tried: BTreeSet<PkiId>,
     tries: u32,
+}
+
+/// How far we are with the plan of a block.
+#[derive(Debug, Default)]
+enum Planned {
+    /// There is none yet.
+    #[default]
+    No,
+    /// Served as soon as the block is verified; kept without the block.
+    Waits(Verified<Message>),
+    /// Served, or too late for it.
+    Done(Plan),
+}
+
+impl Planned {
+    fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::No => None,
+            Self::Waits(signed) => {
+                let Message::Plan(planned) = signed.message() else { return None };
+                Some(&planned.plan)
+            }
+            Self::Done(plan) => Some(plan),
+        }
+    }
 }
 
 /// How far we are with a header.
@@ -165,7 +190,7 @@ impl Spread {
 
     /// Whether a plan for a block that we have may still be served.
     pub(crate) fn awaits_plan(&self, number: SeqNum) -> bool {
-        self.slots.get(&number).is_none_or(|slot| slot.plan.is_none())
+        self.slots.get(&number).is_none_or(|slot| slot.plan.plan().is_none())
     }
 
     /// Numbers on their way, not yet to be asked for.

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use gossip_api::message::{BlockNote, BlockWord, DataMessage, Plan, PlanPart, PlannedBlock};
 use gossip_api::{
     Block, ChannelId, Height, MerkleTree, Message, Mono, Now, PkiId, SeqNum, Verified,
 };
 use rand_core::Rng;
 
-use super::{Way, shape};
+use super::{Planned, Way, shape};
 use crate::node::words::{Action, Outgoing, Via};
 use crate::node::{Node, SpreadMode};
 
@@ -61,7 +62,7 @@ impl Node {
         if !was_proved {
             actions.extend(self.prove(now, name, block.clone()));
         }
-        actions.extend(self.serve_plan(name, number));
+        actions.extend(self.serve_plan(name, block));
         if way == Way::Tree || was_proved {
             actions.extend(self.tell_have(name, number));
         }
@@ -173,13 +174,13 @@ impl Node {
         list.into_iter().map(|(_, peer)| peer).collect()
     }
 
-    /// Our own plan is signed: it goes out.
+    /// Our own plan is signed: it goes out, though the ledger may have the block meanwhile.
     pub(crate) fn on_plan_signed(&mut self, message: Verified<Message>) -> Vec<Action> {
         let Message::Plan(planned) = message.message() else { return Vec::new() };
-        let (name, number) = (planned.plan.channel.clone(), planned.plan.number);
+        let (name, block) = (planned.plan.channel.clone(), planned.block.clone());
         let Some(channel) = self.channels.get_mut(&name) else { return Vec::new() };
-        channel.spread.slot(number).plan = Some(message);
-        self.serve_plan(&name, number)
+        channel.spread.slot(block.number).plan = Planned::Waits(message);
+        self.serve_plan(&name, &block)
     }
 
     /// Somebody sends a block down a tree. Its list is served once the block is verified; whatever is wrong
@@ -197,6 +198,9 @@ impl Node {
         }
         let block = planned.block.clone();
         let fault = self.plan_fault(now, &name, planned);
+        let plan = planned.plan.clone();
+        let bare = Block { data: Bytes::new(), metadata: Bytes::new(), ..block.clone() };
+        let bare = message.replan(planned.part.clone(), bare);
         let Some(channel) = self.channels.get_mut(&name) else { return Vec::new() };
         let slot = channel.spread.slot(number);
         slot.note_holder(from);
@@ -204,12 +208,12 @@ impl Node {
         let mut actions = Vec::new();
         match fault {
             Some(reason) => actions.push(Action::Drop { from, reason }),
-            None => slot.plan = Some(message),
+            None => slot.plan = bare.map_or(Planned::Done(plan), Planned::Waits),
         }
-        if slot.held {
-            actions.extend(self.serve_plan(&name, number));
-        } else {
-            actions.extend(self.take_block(now, &name, block, Via::Push(from)));
+        match (slot.held, slot.block.clone()) {
+            (false, _) => actions.extend(self.take_block(now, &name, block, Via::Push(from))),
+            (true, Some(block)) => actions.extend(self.serve_plan(&name, &block)),
+            (true, None) => {}
         }
         actions
     }
@@ -238,7 +242,7 @@ impl Node {
         if plan.number != block.number || plan.header != block.header().hash() {
             return Some("plan of another block");
         }
-        if spread.slots.get(&plan.number).is_some_and(|slot| slot.plan.is_some()) {
+        if spread.slots.get(&plan.number).is_some_and(|slot| slot.plan.plan().is_some()) {
             return Some("second plan");
         }
         if fan_out == 0 || fan_out > shape::FAN_OUT_MAX {
@@ -278,8 +282,9 @@ impl Node {
         vec![Action::Offer { channel: name.clone(), block, via }]
     }
 
-    /// Gives the block to one member of each run of our part of its plan, once.
-    fn serve_plan(&mut self, name: &ChannelId, number: SeqNum) -> Vec<Action> {
+    /// Gives a verified block to one member of each run of our part of its plan, once.
+    fn serve_plan(&mut self, name: &ChannelId, block: &Block) -> Vec<Action> {
+        let number = block.number;
         let own = self.me.pki_id;
         let alive = |node: &Self, peer: &PkiId| node.members.contains_key(peer);
         let Some(slot) =
@@ -287,12 +292,10 @@ impl Node {
         else {
             return Vec::new();
         };
-        let (Some(signed), Some(block), false) = (&slot.plan, &slot.block, slot.served) else {
-            return Vec::new();
-        };
+        let Planned::Waits(signed) = &slot.plan else { return Vec::new() };
         let Message::Plan(planned) = signed.message() else { return Vec::new() };
-        let (plan, part) = (&planned.plan, &planned.part);
-        let Some(tree) = part.tree(plan) else { return Vec::new() };
+        let (plan, part) = (planned.plan.clone(), &planned.part);
+        let Some(tree) = part.tree(&plan) else { return Vec::new() };
         let members = part.members.as_slice();
         let place = members.iter().position(|peer| *peer == own);
         let mut actions = Vec::new();
@@ -310,7 +313,7 @@ impl Node {
         if let Some(channel) = self.channels.get_mut(name)
             && let Some(slot) = channel.spread.slots.get_mut(&number)
         {
-            slot.served = true;
+            slot.plan = Planned::Done(plan);
             slot.uploads += told.len();
             told.into_iter().for_each(|peer| slot.note_holder(peer));
         }
@@ -324,7 +327,7 @@ impl Node {
         if self.config.mode != SpreadMode::HeaderFirst {
             return Vec::new();
         }
-        let source = slot.plan.as_ref().map(Verified::author);
+        let source = slot.plan.plan().map(|plan| plan.source);
         let source = source.filter(|source| *source != self.me.pki_id);
         let edges = channel.spread.edges.iter().copied();
         let told: BTreeSet<PkiId> =

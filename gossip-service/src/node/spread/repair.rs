@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gossip_api::message::{BlockNote, BlockWord, PullUpdate};
-use gossip_api::{
-    Block, ChannelId, Message, Mono, Nonce, Now, PkiId, SeqNum, Verified, select_peers,
-};
+use gossip_api::{Block, ChannelId, Message, Mono, Nonce, Now, PkiId, SeqNum, select_peers};
 use rand_core::Rng;
 
 use super::{Stage, shape};
@@ -118,8 +116,8 @@ impl Node {
         if spread.proved.get().saturating_sub(height.get()) < self.config.push_window {
             return Vec::new();
         }
-        let planners = spread.slots.values().filter_map(|slot| slot.plan.as_ref());
-        let planner = planners.map(Verified::author).next_back();
+        let planners = spread.slots.values().filter_map(|slot| slot.plan.plan());
+        let planner = planners.map(|plan| plan.source).next_back();
         let told: Vec<PkiId> = spread.leases.keys().copied().chain(planner).collect();
         let word = BlockWord::Behind { height };
         let note = Message::BlockNote(BlockNote { channel: name.clone(), word });
@@ -180,8 +178,8 @@ impl Node {
         let lack = Message::BlockNote(BlockNote { channel: name.clone(), word });
         if let Some(slot) = spread.slots.get_mut(&number) {
             let mut fan_out = FAN_OUT_DEFAULT;
-            if let Some(Message::Plan(planned)) = slot.plan.as_ref().map(Verified::message) {
-                fan_out = (planned.plan.fan_out as usize).clamp(fan_out, shape::FAN_OUT_MAX);
+            if let Some(plan) = slot.plan.plan() {
+                fan_out = (plan.fan_out as usize).clamp(fan_out, shape::FAN_OUT_MAX);
             }
             if slot.uploads >= fan_out * 4 {
                 return self.send(name, from, Outgoing::Plain(lack)).into_iter().collect();

@@ -295,8 +295,14 @@ fn the_leader_plans_for_who_can_use_the_block_and_leaves_out_who_is_behind() {
     let members = plan.part.members.as_slice();
     assert_eq!(members.len(), 5);
     assert!(!members.contains(&behind));
+    // The ledger is quicker than the signature.
+    scene.world.handle(Input::Height { channel: trade(), height: scene.block.number.height() });
     let sent = scene.world.sign(vec![Action::Sign(Message::Plan(plan))]);
     assert!(!planned_to(&sent).is_empty());
+    for (_, message) in sends(&sent) {
+        let Message::Plan(planned) = message else { continue };
+        assert_eq!(planned.block, scene.block, "the block goes along");
+    }
 }
 
 #[test]
