@@ -109,7 +109,7 @@ impl Traffic {
         self.copies.with_label_values(&[name.as_str()]).inc();
         let is_new = block.number >= height.next_block()
             && !arrivals.first.contains_key(&block.number)
-            && arrivals.first.len() < ARRIVALS_MAX;
+            && block.number.get().saturating_sub(height.get()) < ARRIVALS_MAX;
         if is_new {
             arrivals.blocks = arrivals.blocks.saturating_add(1);
             arrivals.first.insert(block.number, now);
@@ -168,5 +168,5 @@ fn count(counter: &IntCounterVec, identities: &IdentityMap, peer: &PkiId, bytes:
     counter.with_label_values(&[org]).inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
 }
 
-/// Blocks of one channel that are timed at once: as many as a state transfer buffers, and more.
-const ARRIVALS_MAX: usize = 1024;
+/// Blocks above a channel's height that are timed: as many as a state transfer buffers, and more.
+const ARRIVALS_MAX: u64 = 1024;

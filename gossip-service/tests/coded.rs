@@ -800,6 +800,42 @@ fn reports_of_unknown_blocks_and_trees_are_dropped() {
 }
 
 #[test]
+fn who_is_no_member_is_told_nothing_and_a_member_a_few_times() {
+    let mut desk = Desk::new(4000).ready();
+    (0..9).for_each(|index| drop(desk.give_from_member(index)));
+    let report = ShareReport {
+        channel: trade(),
+        number: desk.block.number,
+        root: desk.coded.root(),
+        held: ShareSet::NONE,
+        wanted: ShareSet::all(desk.coded.class()),
+    };
+    for stranger in [PkiId::from_bytes([9; 32]), desk.member(1)] {
+        let steps = desk.shares.on_report(&desk.view, stranger, &report);
+        assert_eq!(dropped(&steps), ["report of no member"]);
+        assert!(sent_shares(&steps).is_empty());
+    }
+    let member = desk.member(0);
+    for _ in 0..3 {
+        assert!(!sent_shares(&desk.shares.on_report(&desk.view, member, &report)).is_empty());
+    }
+    let steps = desk.shares.on_report(&desk.view, member, &report);
+    assert_eq!(dropped(&steps), ["too many reports"]);
+}
+
+#[test]
+fn nothing_is_asked_for_once_the_block_is_here_though_its_commitment_comes_later() {
+    let mut desk = Desk::new(4000);
+    desk.header();
+    desk.shares.on_whole(NOW, &desk.view, &trade(), desk.block.number);
+    let words = desk.words();
+    desk.commit(words);
+    let later = NOW.after(Duration::from_secs(1));
+    assert!(desk.shares.on_tick(later, |_| desk.view.clone()).is_empty());
+    assert!(desk.shares.next_wakeup().unwrap().at > later, "no deadline stays behind");
+}
+
+#[test]
 fn a_holder_answers_with_what_it_has_and_no_more_than_is_lacking() {
     let mut desk = Desk::new(4000).ready();
     (0..9).for_each(|index| drop(desk.give_from_member(index)));

@@ -461,6 +461,8 @@ async fn a_named_leader_takes_blocks_from_what_the_factory_makes_and_others_do_n
         }
         eventually("the sources", || async { source.opened.load(Ordering::SeqCst) == opened })
             .await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(source.opened.load(Ordering::SeqCst), opened, "no more and no fewer later");
         let delivering = service.status().await.unwrap();
         assert!(delivering.channels.iter().all(|channel| channel.delivering == leads));
         service.stop().await;

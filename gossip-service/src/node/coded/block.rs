@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use gossip_api::message::{Share, ShareCommitment, ShareSet};
 use gossip_api::{Block, Message, Mono, PkiId, ShareRoot, Verified};
 
@@ -23,6 +24,8 @@ pub(super) struct BlockShares {
     pub(super) have: BTreeSet<PkiId>,
     /// Shares that were forwarded, by root.
     pub(super) forwarded: BTreeMap<ShareRoot, ShareSet>,
+    /// How often each who asked us as a holder was answered.
+    pub(super) answered: BTreeMap<PkiId, u8>,
     /// Bytes of shares uploaded.
     pub(super) uploaded: u64,
     /// What we give out, where we are a source.
@@ -51,11 +54,25 @@ impl BlockShares {
             phase: Phase::Collecting,
             have: BTreeSet::new(),
             forwarded: BTreeMap::new(),
+            answered: BTreeMap::new(),
             uploaded: 0,
             issued: None,
             pace: Pace::default(),
             since: now,
         }
+    }
+
+    /// The verified header; what was signed for another one is forgotten.
+    pub(super) fn take_header(&mut self, now: Mono, header: &Block) {
+        if self.header.is_some() {
+            return;
+        }
+        let hash = header.header().hash();
+        self.commitments.retain(|_, signed| {
+            commitment_of(signed).is_some_and(|commitment| commitment.header_hash == hash)
+        });
+        self.header = Some(Block { data: Bytes::new(), ..header.clone() });
+        self.open_trees(now);
     }
 
     /// Makes room for the shares of every root that a member has signed for the verified header.

@@ -16,7 +16,8 @@
 //! - Shares are held for a verified header and a root that a member has signed for it. What comes earlier
 //!   waits in a small room of fixed size, as the frame that it came in.
 //! - Every share held was proved to belong to its tree; only such shares are forwarded.
-//! - A share is forwarded once, and a block is uploaded `UPLOAD_COPIES_MAX` times at most.
+//! - A share is forwarded once, and nothing of a block once `UPLOAD_COPIES_MAX` copies and a round of shares
+//!   are uploaded; who asks is answered a few times.
 //! - Bytes held never exceed the budget.
 
 mod assembly;
@@ -32,7 +33,6 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
 use gossip_api::message::{Share, ShareCommitment, ShareDuty, ShareReport, ShareSet};
 use gossip_api::{
     Admit, Block, ChannelId, Height, Message, Mono, PkiId, SeqNum, ShareRoot, Verified,
@@ -157,10 +157,7 @@ impl Shares {
             return Vec::new();
         }
         let block = self.block(now, channel, header.number);
-        if block.header.is_none() {
-            block.header = Some(Block { data: Bytes::new(), ..header.clone() });
-            block.open_trees(now);
-        }
+        block.take_header(now, header);
         self.admit_early(view, channel, header.number)
     }
 
@@ -322,8 +319,8 @@ impl Shares {
         let shares: Vec<Share> =
             indices.filter_map(|index| tree.share(channel, number, index)).collect();
         let mut steps = Vec::new();
-        for source in guilty {
-            let Some(commitment) = block.commitments.remove(&source) else { continue };
+        for source in &guilty {
+            let Some(commitment) = block.commitments.remove(source) else { continue };
             steps.push(Step::Convicted(Box::new(Evidence::Garbled {
                 commitment: commitment.envelope().clone(),
                 header: header.clone(),
@@ -332,16 +329,6 @@ impl Shares {
         }
         let next = block.best_tree().map(|(root, _)| root);
         steps.extend(next.and_then(|root| Self::try_decode(block, channel, root)));
-        let guilty = steps.iter().filter_map(|step| match step {
-            Step::Convicted(evidence) => evidence.accused(),
-            Step::Send { .. }
-            | Step::Sign(_)
-            | Step::Encode { .. }
-            | Step::Decode(_)
-            | Step::GiveUp { .. }
-            | Step::Drop { .. } => None,
-        });
-        let guilty: Vec<PkiId> = guilty.collect();
         guilty.into_iter().for_each(|source| self.convict(source));
         steps
     }
@@ -361,7 +348,6 @@ impl Shares {
             return Vec::new();
         }
         block.phase = Phase::Whole(now);
-        block.pace.ask_at = None;
         let Some((root, tree)) = block.best_tree() else { return Vec::new() };
         let report = ShareReport {
             channel: channel.clone(),

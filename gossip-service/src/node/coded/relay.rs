@@ -1,12 +1,12 @@
 //! Giving out shares as a source, and forwarding them as a relay.
 
-use bytes::Bytes;
 use gossip_api::message::{Share, ShareCommitment, ShareDuty};
 use gossip_api::{Block, ChannelId, Message, Mono, PkiId, SeqNum, Verified};
 
 use super::block::{Phase, commitment_of};
 use super::choice::Chooser;
 use super::code::Coded;
+use super::repair::count;
 use super::source::{Issued, pool};
 use super::words::{Step, View};
 use super::{Shares, UPLOAD_COPIES_MAX, send};
@@ -17,10 +17,9 @@ impl Shares {
     pub fn on_source(&mut self, now: Mono, channel: &ChannelId, block: &Block) -> Vec<Step> {
         let number = block.number;
         let held = self.block(now, channel, number);
-        held.header = Some(Block { data: Bytes::new(), ..block.clone() });
+        held.take_header(now, block);
         if !matches!(held.phase, Phase::Whole(_)) {
             held.phase = Phase::Whole(now);
-            held.pace.ask_at = None;
         }
         vec![Step::Encode { channel: channel.clone(), number, data: block.data.clone() }]
     }
@@ -33,9 +32,12 @@ impl Shares {
         number: SeqNum,
         coded: Coded,
     ) -> Vec<Step> {
-        self.make_room(coded.bytes());
         let me = self.me;
-        let Some(block) = self.blocks.get_mut(&(channel.clone(), number)) else {
+        let key = (channel.clone(), number);
+        if !self.make_room(coded.bytes(), &key) {
+            return vec![Step::GiveUp { channel: channel.clone(), number }];
+        }
+        let Some(block) = self.blocks.get_mut(&key) else {
             return Vec::new();
         };
         let Some(header) = &block.header else { return Vec::new() };
@@ -180,10 +182,6 @@ fn is_flat(view: &View) -> bool {
 /// What a relay may upload of any block, however small: one share to everybody.
 fn bytes_of_one_round(share: &Share, view: &View) -> u64 {
     (share.payload.len() as u64).saturating_mul(view.peers.len() as u64)
-}
-
-fn count(peers: &[PkiId]) -> u8 {
-    u8::try_from(peers.len()).unwrap_or(u8::MAX)
 }
 
 /// Members, ourselves included, up to which a relay serves everybody itself.

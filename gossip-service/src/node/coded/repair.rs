@@ -24,15 +24,14 @@ impl Shares {
         if !known {
             return drop("report of another tree");
         }
+        let able: BTreeSet<PkiId> = pool(view, &self.config, report.number).into_iter().collect();
+        if !able.contains(&from) {
+            return drop("report of no member");
+        }
         if report.wanted.is_empty() {
             block.have.insert(from);
         }
         if let Some(issued) = &mut block.issued {
-            let able: BTreeSet<PkiId> =
-                pool(view, &self.config, report.number).into_iter().collect();
-            if !able.contains(&from) {
-                return drop("report of no member");
-            }
             let blame = &self.blame;
             let parcels = issued.on_report(&report.channel, chooser, from, report, blame, &able);
             return upload(block, parcels);
@@ -41,6 +40,11 @@ impl Shares {
             return Vec::new();
         }
         let Some(tree) = block.trees.get(&report.root) else { return Vec::new() };
+        let answered = block.answered.entry(from).or_default();
+        if *answered >= ASKS {
+            return drop("too many reports");
+        }
+        *answered += 1;
         let lacks = u32::from(tree.class().needed()).saturating_sub(report.held.len());
         let most = usize::try_from(lacks.div_ceil(2)).unwrap_or(usize::MAX);
         let shares = report.wanted.and(tree.held()).without(report.held);
@@ -70,7 +74,8 @@ impl Shares {
 
     /// When a deadline passes next.
     pub fn next_wakeup(&self) -> Option<Wakeup> {
-        let asks = self.blocks.values().filter_map(|block| block.pace.ask_at).min();
+        let collected = self.blocks.values().filter(|block| block.phase == Phase::Collecting);
+        let asks = collected.filter_map(|block| block.pace.ask_at).min();
         let judge = self.blocks.values().filter_map(|block| block.issued.as_ref()?.judge_at).min();
         let early = self.early.front().map(|early| early.since.after(EARLY_FOR));
         let retire = self.blocks.values().map(retire_at).min();
@@ -145,16 +150,20 @@ impl Shares {
         self.blocks.retain(|_, block| now < retire_at(block));
     }
 
-    /// Forgets finished blocks, the oldest first, until so many bytes more fit the budget.
-    pub(super) fn make_room(&mut self, bytes: usize) {
+    /// Forgets finished blocks but `spared`, the oldest first, until so many bytes more fit the budget; whether
+    /// they do.
+    pub(super) fn make_room(&mut self, bytes: usize, spared: &Key) -> bool {
         while self.bytes().saturating_add(bytes) > self.config.budget {
             let done = self.blocks.iter().filter_map(|(key, block)| match block.phase {
-                Phase::Whole(since) if block.bytes() > 0 => Some((since, key.clone())),
+                Phase::Whole(since) if block.bytes() > 0 && key != spared => {
+                    Some((since, key.clone()))
+                }
                 Phase::Whole(_) | Phase::Collecting | Phase::Decoding(_) => None,
             });
-            let Some((_, key)) = done.min() else { return };
+            let Some((_, key)) = done.min() else { return false };
             self.blocks.remove(&key);
         }
+        true
     }
 }
 
@@ -172,7 +181,7 @@ fn retire_at(block: &BlockShares) -> Mono {
     }
 }
 
-fn count(peers: &[PkiId]) -> u8 {
+pub(super) fn count(peers: &[PkiId]) -> u8 {
     u8::try_from(peers.len()).unwrap_or(u8::MAX)
 }
 

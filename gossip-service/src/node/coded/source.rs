@@ -204,11 +204,12 @@ impl Ratio {
     }
 }
 
-/// Members that can be relays of a block, or use it.
+/// Members that can be relays of a block, or use it: of our organisation, unless blocks may cross.
 pub(super) fn pool(view: &View, config: &CodedConfig, number: SeqNum) -> Vec<PkiId> {
     let can_use =
         |height: u64| number.get() >= height && number.get().saturating_sub(height) < config.window;
-    let peers = view.peers.iter().filter(|peer| can_use(peer.height.get()));
+    let may_have = |org: u32| org == 0 || config.cross_orgs;
+    let peers = view.peers.iter().filter(|peer| may_have(peer.org) && can_use(peer.height.get()));
     peers.map(|peer| peer.id).collect()
 }
 

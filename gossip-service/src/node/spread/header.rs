@@ -93,9 +93,9 @@ impl Node {
         if !is_answer {
             return Vec::new();
         }
+        // Under another configuration it is asked anew, and that answer counts.
         if current != sequence {
-            let channel = name.clone();
-            return vec![Action::CheckHeader { channel, sequence: current, from, header }];
+            return Vec::new();
         }
         let Err(error) = verdict else {
             let mut actions = self.prove(now, name, header);
@@ -292,7 +292,7 @@ impl Node {
         let Some(slot) = known else {
             return vec![Action::Drop { from, reason: "header not held" }];
         };
-        // Whoever asks twice lost the first answer; not more often.
+        // So many answers for one number, whoever asks.
         if slot.header_uploads >= UPLOADS_MAX {
             return vec![Action::Drop { from, reason: "header asked too often" }];
         }
@@ -340,8 +340,7 @@ impl Node {
         if now.mono >= spread.redraw_at {
             spread.redraw_at = now.mono.after(REDRAW_EVERY);
             // Two at a time: the others go on carrying what the new ones miss.
-            let kept = spread.edges.len().saturating_sub(WHOLE_EDGES);
-            spread.edges.drain(..spread.edges.len().saturating_sub(kept));
+            spread.edges.drain(..WHOLE_EDGES.min(spread.edges.len()));
         }
         let missing = wanted.saturating_sub(spread.edges.len());
         if missing > 0 {

@@ -88,6 +88,8 @@ pub(crate) struct Slot {
     plan: Planned,
     /// Copies of the data that we uploaded.
     uploads: usize,
+    /// Of these, how many to each who wanted one.
+    given: BTreeMap<PkiId, usize>,
     /// Headers that we sent because they were asked for.
     header_uploads: usize,
     /// From when on what is missing may be asked for.
@@ -95,7 +97,6 @@ pub(crate) struct Slot {
     wanted: BTreeMap<Nonce, (PkiId, Mono)>,
     /// Who was asked for the data.
     tried: BTreeSet<PkiId>,
-    tries: u32,
 }
 
 /// How far we are with the plan of a block.
@@ -105,7 +106,7 @@ enum Planned {
     #[default]
     No,
     /// Served as soon as the block is verified; kept without the block.
-    Waits(Verified<Message>),
+    Waits(Box<Verified<Message>>),
     /// Served, or too late for it.
     Done(Plan),
 }
@@ -188,9 +189,10 @@ impl Spread {
         })
     }
 
-    /// Whether a plan for a block that we have may still be served.
+    /// Whether a plan for a block that we have may still be served: the ledger does not have it yet.
     pub(crate) fn awaits_plan(&self, number: SeqNum) -> bool {
-        self.slots.get(&number).is_none_or(|slot| slot.plan.plan().is_none())
+        let slot = self.slots.get(&number);
+        slot.is_some_and(|slot| slot.plan.plan().is_none() && slot.block.is_some())
     }
 
     /// Numbers on their way, not yet to be asked for.

@@ -83,7 +83,6 @@ impl Node {
         let actions: Vec<Action> = sent.collect();
         if let Some(channel) = self.channels.get_mut(name) {
             let slot = channel.spread.slot(block.number);
-            slot.uploads += members.len();
             for peer in members {
                 slot.note_holder(peer);
                 slot.note_teller(peer);
@@ -179,7 +178,7 @@ impl Node {
         let Message::Plan(planned) = message.message() else { return Vec::new() };
         let (name, block) = (planned.plan.channel.clone(), planned.block.clone());
         let Some(channel) = self.channels.get_mut(&name) else { return Vec::new() };
-        channel.spread.slot(block.number).plan = Planned::Waits(message);
+        channel.spread.slot(block.number).plan = Planned::Waits(Box::new(message));
         self.serve_plan(&name, &block)
     }
 
@@ -208,7 +207,9 @@ impl Node {
         let mut actions = Vec::new();
         match fault {
             Some(reason) => actions.push(Action::Drop { from, reason }),
-            None => slot.plan = bare.map_or(Planned::Done(plan), Planned::Waits),
+            None => {
+                slot.plan = bare.map_or(Planned::Done(plan), |bare| Planned::Waits(Box::new(bare)))
+            }
         }
         match (slot.held, slot.block.clone()) {
             (false, _) => actions.extend(self.take_block(now, &name, block, Via::Push(from))),
@@ -307,8 +308,10 @@ impl Node {
                 continue;
             };
             let Some(onward) = signed.replan(part, block.clone()) else { continue };
-            actions.extend(self.send(name, *child, Outgoing::Signed(onward)));
-            told.push(*child);
+            if let Some(sent) = self.send(name, *child, Outgoing::Signed(onward)) {
+                actions.push(sent);
+                told.push(*child);
+            }
         }
         if let Some(channel) = self.channels.get_mut(name)
             && let Some(slot) = channel.spread.slots.get_mut(&number)
@@ -320,7 +323,7 @@ impl Node {
         actions
     }
 
-    /// Says that we have a block: to our edges, and to who planned it.
+    /// Says that we have a block: to our edges, and to who planned it, or leads and did not plan for us.
     fn tell_have(&self, name: &ChannelId, number: SeqNum) -> Vec<Action> {
         let Some(channel) = self.channels.get(name) else { return Vec::new() };
         let Some(slot) = channel.spread.slots.get(&number) else { return Vec::new() };
@@ -329,9 +332,14 @@ impl Node {
         }
         let source = slot.plan.plan().map(|plan| plan.source);
         let source = source.filter(|source| *source != self.me.pki_id);
+        let is_planned = slot.plan.plan().is_some();
+        let leaders = channel.spread.leases.keys().filter(|_| !is_planned).copied();
         let edges = channel.spread.edges.iter().copied();
-        let told: BTreeSet<PkiId> =
-            edges.filter(|peer| !slot.holders.contains(peer)).chain(source).collect();
+        let told: BTreeSet<PkiId> = edges
+            .filter(|peer| !slot.holders.contains(peer))
+            .chain(source)
+            .chain(leaders)
+            .collect();
         let word = BlockWord::Have { number };
         let note = Message::BlockNote(BlockNote { channel: name.clone(), word });
         told.into_iter()

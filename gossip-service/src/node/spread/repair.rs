@@ -62,14 +62,16 @@ impl Node {
     /// choice is drawn anew.
     fn ask_block(&mut self, now: Now, name: &ChannelId, number: SeqNum) -> Vec<Action> {
         let members = self.data_members(name);
-        let wait = self.latency.round_trip().saturating_mul(2);
+        let len = self.channels.get(name).and_then(|channel| channel.spread.slots.get(&number));
+        let transfer = self.transfer(len.map_or(0, |slot| slot.data_len));
+        let wait = self.latency.round_trip().saturating_add(transfer).saturating_mul(2);
         let nonce = Nonce::new(self.rng.next_u64());
         let stated: Vec<PkiId> = members
             .iter()
             .filter(|peer| {
                 let channel = self.channels.get(name);
                 let height = channel.and_then(|channel| channel.height_of(peer));
-                height.is_some_and(|height| height > number.height() || height == number.height())
+                height.is_some_and(|height| height >= number.height())
             })
             .copied()
             .collect();
@@ -92,16 +94,15 @@ impl Node {
             .or_else(|| pick(&stated, &mut self.rng))
             .or_else(|| pick(&members, &mut self.rng));
         let Some(peer) = chosen.filter(|_| in_flight < WANTS_IN_FLIGHT_MAX) else {
-            // Everybody was asked: once more from the beginning, after a while.
-            slot.tried.clear();
+            if chosen.is_none() {
+                // Everybody was asked: once more from the beginning, after a while.
+                slot.tried.clear();
+            }
             spread.arm(number, now.mono.after(REPAIR_AGAIN));
             return Vec::new();
         };
         slot.tried.insert(peer);
-        slot.tries = slot.tries.saturating_add(1);
-        let transfer = slot.data_len.saturating_mul(16_000_000_000) / self.config.uplink.max(1);
-        let wait = wait.saturating_add(Duration::from_nanos(transfer)).max(WANT_MIN);
-        let until = now.mono.after(wait);
+        let until = now.mono.after(wait.max(WANT_MIN));
         slot.wanted.insert(nonce, (peer, now.mono.after(WANT_PATIENCE)));
         spread.arm(number, until);
         let word = BlockWord::Want { nonce, number };
@@ -181,10 +182,14 @@ impl Node {
             if let Some(plan) = slot.plan.plan() {
                 fan_out = (plan.fan_out as usize).clamp(fan_out, shape::FAN_OUT_MAX);
             }
-            if slot.uploads >= fan_out * 4 {
+            let given = slot.given.get(&from).copied().unwrap_or_default();
+            if slot.uploads >= fan_out * 4 || given >= COPIES_EACH_MAX {
                 return self.send(name, from, Outgoing::Plain(lack)).into_iter().collect();
             }
-            slot.uploads += 1;
+            if slot.block.is_some() || number < height.next_block() {
+                slot.uploads += 1;
+                slot.given.insert(from, given + 1);
+            }
             if let Some(block) = slot.block.clone() {
                 let update = PullUpdate { nonce, channel: name.clone(), block };
                 let update = Outgoing::Plain(Message::Update(update));
@@ -274,6 +279,9 @@ const WANT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Blocks wanted at once.
 const WANTS_IN_FLIGHT_MAX: usize = 64;
+
+/// Copies of one block that one peer is given for the asking: an answer may get lost once.
+const COPIES_EACH_MAX: usize = 2;
 
 /// Blocks that one peer may want in a period.
 const WANTS_MAX: u32 = 64;

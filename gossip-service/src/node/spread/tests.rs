@@ -367,16 +367,20 @@ fn a_flood_of_wants_or_of_questions_who_is_here_is_not_answered() {
 }
 
 #[test]
-fn copies_of_one_block_are_given_to_few_and_then_refused() {
+fn copies_of_one_block_are_given_twice_to_each_and_so_many_in_all() {
     let mut scene = Scene::new();
     scene.accept(Via::Source);
     let number = scene.block.number;
     let mut given = 0;
-    for nonce in 0..40 {
+    let mut askers = scene.peers.clone();
+    askers.extend((7..=20).map(|index| scene.world.peer("org1", index, 1)));
+    for (peer, nonce) in askers.iter().flat_map(|peer| (0..3).map(move |nonce| (*peer, nonce))) {
         let word = BlockWord::Want { nonce: Nonce::new(nonce), number };
         let note = Message::BlockNote(BlockNote { channel: trade(), word });
-        let actions = scene.world.handle(from(scene.peers[1], note));
-        given += sends(&actions).iter().filter(|(_, m)| matches!(m, Message::Update(_))).count();
+        let actions = scene.world.handle(from(peer, note));
+        let sent = sends(&actions).iter().filter(|(_, m)| matches!(m, Message::Update(_))).count();
+        assert!(sent == 0 || nonce < 2, "one peer is given a block twice at most");
+        given += sent;
     }
     assert_eq!(given, 32);
 }
