@@ -87,6 +87,8 @@ pub enum Input {
     EpochRaised(Epoch),
     /// The host replaced our metadata.
     UpdateMetadata(Bytes),
+    /// Other organisations dial us elsewhere from now on; nothing hides us from them.
+    UpdateEndpoint(Option<Endpoint>),
     /// The identity of a peer is no longer valid: forget it at once.
     Expelled {
         /// Whose.
@@ -232,7 +234,14 @@ impl Machine for Discovery {
             Input::Signed(record) => self.on_signed(now.mono, record),
             Input::Proved(proof) => self.on_proved(now.mono, &proof),
             Input::EpochRaised(epoch) => self.on_epoch_raised(now.mono, epoch),
-            Input::UpdateMetadata(metadata) => self.on_metadata(now.mono, metadata),
+            Input::UpdateMetadata(metadata) => {
+                self.own.set_metadata(metadata);
+                self.publish(now.mono);
+            }
+            Input::UpdateEndpoint(endpoint) => {
+                self.own.set_endpoint(endpoint);
+                self.publish(now.mono);
+            }
             Input::Expelled { peer } => self.on_expelled(now.mono, peer),
             Input::Tick => {}
         }
@@ -543,8 +552,8 @@ impl Discovery {
         }
     }
 
-    fn on_metadata(&mut self, now: Mono, metadata: Bytes) {
-        self.own.set_metadata(metadata);
+    /// Signs what changed of our record, if there is anybody to hear it.
+    fn publish(&mut self, now: Mono) {
         if !self.connections.links.is_empty() {
             self.sign(now);
         }

@@ -177,6 +177,13 @@ impl Own {
         self.stale = true;
     }
 
+    /// Replaces the endpoint that is told to everybody.
+    // fabric: gossip/discovery/discovery_impl.go UpdateEndpoint
+    pub(crate) fn set_endpoint(&mut self, endpoint: Option<Endpoint>) {
+        self.me.external_endpoint = endpoint;
+        self.stale = true;
+    }
+
     /// Moves to another life: everything of the former one is void.
     pub(crate) fn set_epoch(&mut self, epoch: Epoch, rng: &mut ChaCha8Rng) {
         self.me.epoch = epoch;

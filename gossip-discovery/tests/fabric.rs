@@ -137,6 +137,20 @@ fn new_metadata_reaches_everybody() {
     assert_eq!(changed.count(), 2, "once per change");
 }
 
+#[test]
+fn a_new_endpoint_reaches_everybody() {
+    let mut net = Net::started(1, 5, DiscoveryConfig::default());
+    net.until(secs(2), "full view", Net::views_are_full);
+    let moved = endpoint("moved.example.com:7051");
+    net.cluster.inject(2, Input::UpdateEndpoint(Some(moved.clone())));
+    net.until(secs(6), "endpoint everywhere", |net| {
+        (0..5).filter(|at| *at != 2).all(|at| {
+            let member = net.cluster.machine(at).lookup(&net.pki_id(2));
+            member.is_some_and(|member| member.endpoint.as_ref() == Some(&moved))
+        })
+    });
+}
+
 // fabric: gossip/discovery/discovery_test.go TestInitiateSync
 #[test]
 fn views_fill_by_exchange_alone() {

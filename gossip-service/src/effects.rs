@@ -25,6 +25,7 @@ use crate::hosting::{Ask, Hosting, send_all, take_payload};
 use crate::joining::{Channel, DeliveryFactory, EpochStore};
 use crate::metrics::ServiceMetrics;
 use crate::peer::{Action, Input, Peer, ReadPurpose};
+use crate::roll::Roll;
 use crate::traffic::Traffic;
 use crate::verify::{Judged, Trust, judge};
 
@@ -38,6 +39,7 @@ pub(crate) struct Effects {
     traffic: Traffic,
     /// When gauges are set again.
     gauge_at: Mono,
+    roll: Roll,
     /// When certificates that have run out are looked for again.
     sweep_at: Mono,
     /// Told once the actions of a stop have been carried out.
@@ -136,6 +138,7 @@ impl Effects {
             hosting,
             traffic,
             gauge_at: Mono::ZERO,
+            roll: Roll::default(),
             sweep_at: Mono::ZERO,
             goodbye: None,
         }
@@ -503,6 +506,7 @@ impl Effects {
         let now = self.shared.clock.now().mono;
         if now >= self.gauge_at {
             self.gauge_at = now.after(GAUGE_EVERY);
+            self.roll.call(now, || peer.members());
             for status in peer.channel_stats() {
                 self.shared.metrics.state(&status.0, &status.1);
                 self.shared.metrics.peers_known(&status.0, status.2);

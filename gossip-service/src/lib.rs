@@ -29,6 +29,7 @@ mod joining;
 mod metrics;
 pub mod node;
 mod peer;
+mod roll;
 mod service;
 #[cfg(feature = "store")]
 pub mod store;

@@ -30,6 +30,11 @@ pub enum ServeInput {
         /// The block; nothing if the ledger has none or cannot be read.
         block: Option<Block>,
     },
+    /// Who asked may no longer have the blocks.
+    Withdrawn {
+        /// Names the exchange.
+        inbound: u64,
+    },
     /// A peer is gone: whatever it asked for is void.
     Gone {
         /// Who.
@@ -54,6 +59,8 @@ pub enum ServeAction {
     Respond {
         /// Names the exchange.
         inbound: u64,
+        /// Who asked.
+        to: PkiId,
         /// The part.
         message: Message,
     },
@@ -229,12 +236,12 @@ impl Server {
         let is_last = job.next >= job.to || job.bytes_left == 0;
         job.next = job.next.next();
         job.read_by = now.after(read_patience);
-        let (nonce, number) = (job.nonce, job.next);
+        let (to, nonce, number) = (job.from, job.nonce, job.next);
         self.stats.blocks = self.stats.blocks.saturating_add(1);
         self.stats.bytes = self.stats.bytes.saturating_add(len);
         let response = StateResponse { nonce, channel: self.channel.clone(), block };
         let message = Message::StateResponse(response);
-        let mut actions = vec![ServeAction::Respond { inbound, message }];
+        let mut actions = vec![ServeAction::Respond { inbound, to, message }];
         if is_last {
             actions.extend(self.end(now, inbound));
         } else {
@@ -286,6 +293,7 @@ impl Machine for Server {
                 self.on_asked(now, from, inbound, &request, height)
             }
             ServeInput::Read { inbound, block } => self.on_read(now, inbound, block),
+            ServeInput::Withdrawn { inbound } => self.end(now, inbound),
             ServeInput::Gone { from } => self.on_gone(now, from),
             ServeInput::Tick => self.on_tick(now),
         }

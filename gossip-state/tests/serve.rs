@@ -111,6 +111,20 @@ fn a_thousand_requests_at_once_are_bounded_per_peer_and_in_total() {
 }
 
 #[test]
+fn an_exchange_that_is_withdrawn_ends_and_no_other() {
+    let blocks = chain(20, 10);
+    let mut server = server(ServeConfig::default());
+    for inbound in [1, 2] {
+        let _ = server.handle(now(), asked(1, inbound, ask(0, 19, 1 << 20)));
+    }
+    let withdrawn = server.handle(now(), ServeInput::Withdrawn { inbound: 1 });
+    assert_eq!(withdrawn, [ServeAction::End { inbound: 1 }]);
+    let late = ServeInput::Read { inbound: 1, block: blocks.first().cloned() };
+    assert!(server.handle(now(), late).is_empty(), "nothing goes out any more");
+    assert_eq!(server.stats().active, 1);
+}
+
+#[test]
 fn a_ledger_that_does_not_answer_frees_the_place() {
     let mut server = server(ServeConfig::default());
     let _ = server.handle(now(), asked(1, 1, ask(0, 19, 100)));

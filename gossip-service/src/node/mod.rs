@@ -14,7 +14,7 @@
 //! ```
 //!
 //! # Invariants
-//! - Nothing leaves but through `Node::send`, which asks `routing` whether the recipient may have it.
+//! - Nothing leaves but what `Node::may_be_told` allows its recipient.
 //! - A block is pushed on by a peer at most once, and only after it was accepted.
 //! - This module imports `gossip_api` and itself alone.
 
@@ -24,7 +24,6 @@ mod config;
 mod infos;
 mod latency;
 mod pull;
-mod routing;
 mod spread;
 mod words;
 
@@ -33,7 +32,7 @@ use std::collections::BTreeMap;
 use gossip_api::message::{ChannelRef, Kind, PullKind};
 use gossip_api::{
     Admit, Block, BlockHash, ChannelId, ChannelTag, Height, Machine, Message, MessageHeader, Mono,
-    NetworkMember, Nonce, Now, PkiId, SeqNum, Verified, Wakeup, earliest, select_peers,
+    NetworkMember, Nonce, Now, PkiId, SeqNum, Tag, Verified, Wakeup, earliest, select_peers,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -425,16 +424,26 @@ impl Node {
             .collect()
     }
 
-    /// The one way out: nothing is sent that the recipient may not have.
+    /// The one rule of what leaves about a channel: whether `to` is a living member whose organisation may have
+    /// messages of this tag. Everything that a peer sends about a channel is asked here first.
+    // fabric: gossip/gossip/gossip_impl.go gossipBatch
+    pub(crate) fn may_be_told(&self, name: &ChannelId, to: &PkiId, tag: Tag) -> bool {
+        let org = self.members.get(to).and_then(|member| member.org.as_ref());
+        let (Some(channel), Some(org)) = (self.channels.get(name), org) else { return false };
+        let is_close = *org == self.me.org || self.config.data_cross_orgs;
+        let is_of_channel = channel.is_member_org(org);
+        match tag {
+            Tag::Empty => true,
+            Tag::OrgOnly => is_close,
+            Tag::ChanOnly | Tag::ChanOrOrg => is_of_channel,
+            Tag::ChanAndOrg => is_close && is_of_channel,
+        }
+    }
+
+    /// Nothing is sent that the recipient may not have.
     fn send(&self, name: &ChannelId, to: PkiId, message: Outgoing) -> Option<Action> {
-        let channel = self.channels.get(name)?;
         let member = self.members.get(&to)?;
-        let org = member.org.as_ref()?;
-        let allowed = routing::may_send(
-            message.message().tag(),
-            *org == self.me.org || self.config.data_cross_orgs,
-            channel.is_member_org(org),
-        );
+        let allowed = self.may_be_told(name, &to, message.message().tag());
         allowed.then(|| Action::Send { to: member.remote(), message })
     }
 

@@ -17,7 +17,7 @@ use gossip_api::message::{
 use gossip_api::{
     Admit, Block, BlockHash, Bounded, ChannelId, ChannelTag, Endpoint, Envelope, Epoch, Height,
     Machine as _, Message, Mono, NetworkId, NetworkMember, Nonce, Now, OrgId, PkiId, SeqNum,
-    SignedMessage, Verified, Wall,
+    SignedMessage, Tag, Verified, Wall,
 };
 use gossip_comm::sim::crypto::{Authority, BlockFactory, CheapCrypto};
 use gossip_comm::sim::seeded;
@@ -238,6 +238,30 @@ fn a_tag_of_another_genesis_is_no_channel_of_ours() {
     let Message::StateInfo(info) = good.message().clone() else { panic!("another kind") };
     let header = Message::StateInfo(StateInfo { tag, ..info }).header();
     assert_eq!(world.node.admit(&peer, &header), Admit::Drop("channel"));
+}
+
+#[test]
+fn who_may_be_told_what_follows_from_the_tag_and_the_configuration() {
+    let mut world = World::new();
+    let (ours, theirs) = (world.peer("org1", 1, 1), world.peer("org2", 2, 1));
+    let stranger = PkiId::from_bytes([9; 32]);
+    let may = |world: &World, to, tag| world.node.may_be_told(&trade(), &to, tag);
+    for (tag, told) in [
+        (Tag::Empty, [true, true]),
+        (Tag::OrgOnly, [true, false]),
+        (Tag::ChanOnly, [true, true]),
+        (Tag::ChanOrOrg, [true, true]),
+        (Tag::ChanAndOrg, [true, false]),
+    ] {
+        assert_eq!([may(&world, ours, tag), may(&world, theirs, tag)], told, "{tag:?}");
+        assert!(!may(&world, stranger, tag), "nobody knows whose {tag:?} this would be");
+    }
+    let only_ours = ChannelView { orgs: [org("org1")].into(), ..view(2) };
+    world.handle(Input::Join(only_ours));
+    assert!(may(&world, ours, Tag::ChanOnly));
+    for tag in [Tag::ChanOnly, Tag::ChanOrOrg, Tag::ChanAndOrg] {
+        assert!(!may(&world, theirs, tag), "a removed organisation hears nothing more");
+    }
 }
 
 #[test]

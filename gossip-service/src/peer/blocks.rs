@@ -167,6 +167,10 @@ impl Peer {
                     to: through,
                     bytes_max,
                 });
+                if !self.node.may_be_told(name, &to.pki_id, message.tag()) {
+                    let outcome = ResponseOutcome::Refused;
+                    return self.on_answer_ended(now, request, outcome);
+                }
                 let envelope = gossip_api::Envelope::unsigned(&message);
                 vec![Action::Comm(Command::Request { to, id: request, envelope, patience })]
             }
@@ -231,22 +235,32 @@ impl Peer {
     ) -> Vec<Action> {
         let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
         let actions = channel.server.handle(now, input);
-        actions.into_iter().map(|action| self.lift_server(name, action)).collect()
+        actions.into_iter().flat_map(|action| self.lift_server(now, name, action)).collect()
     }
 
     pub(super) fn lift_server(
         &mut self,
+        now: Now,
         name: &ChannelId,
         action: gossip_state::ServeAction,
-    ) -> Action {
+    ) -> Vec<Action> {
         use gossip_state::ServeAction as Child;
-        match action {
+        let action = match action {
             Child::Read { inbound, number } => Action::Read {
                 channel: name.clone(),
                 number,
                 purpose: ReadPurpose::Range(InboundId(inbound)),
             },
-            Child::Respond { inbound, message } => Action::Comm(Command::Respond {
+            // The channel's configuration may have changed since the range was asked for.
+            Child::Respond { inbound, to, message }
+                if !self.node.may_be_told(name, &to, message.tag()) =>
+            {
+                let input = gossip_state::ServeInput::Withdrawn { inbound };
+                let mut actions = self.tell_server(now, name, input);
+                actions.push(Action::Drop { from: Some(to), reason: "not entitled" });
+                return actions;
+            }
+            Child::Respond { inbound, message, .. } => Action::Comm(Command::Respond {
                 to: InboundId(inbound),
                 envelope: gossip_api::Envelope::unsigned(&message),
             }),
@@ -254,7 +268,8 @@ impl Peer {
             Child::Drop { from, reason } => {
                 Action::Drop { from: Some(from), reason: reason.label() }
             }
-        }
+        };
+        vec![action]
     }
 }
 

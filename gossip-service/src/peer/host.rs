@@ -2,8 +2,7 @@
 
 use gossip_api::message::{ChannelRef, DataMessage, MessageHeader};
 use gossip_api::{
-    Admit, Block, ChannelId, Height, Machine, Message, NetworkMember, Now, PkiId, SeqNum, Tag,
-    Verified,
+    Admit, Block, ChannelId, Height, Machine, Message, NetworkMember, Now, PkiId, SeqNum, Verified,
 };
 use gossip_state::BlockOrigin;
 
@@ -55,9 +54,7 @@ impl Peer {
             // Who speaks by tags is the core itself.
             Some(ChannelRef::Tag(_)) => return false,
         };
-        let own_org_only = matches!(message.tag(), Tag::OrgOnly | Tag::ChanAndOrg);
-        let peers = self.node.peers_of_channel(&name);
-        peers.iter().any(|held| held.member.pki_id == *peer && (held.own_org || !own_org_only))
+        self.node.is_entitled(&name, peer) && self.node.may_be_told(&name, peer, message.tag())
     }
 
     /// Private data comes from peers of its channel alone.

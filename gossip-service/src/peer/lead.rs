@@ -247,6 +247,7 @@ impl Peer {
         peers
             .into_iter()
             .filter(|peer| peer.own_org)
+            .filter(|peer| self.node.may_be_told(name, &peer.member.pki_id, message.tag()))
             .map(|peer| Self::send(peer.member.remote(), &message))
             .collect()
     }
