@@ -53,6 +53,7 @@ struct Scene {
     genuine: Vec<u8>,
     elsewhere: Vec<u8>,
     heard: Vec<u8>,
+    spoilt: bool,
     now: Now,
 }
 
@@ -75,6 +76,7 @@ impl Scene {
             genuine: Vec::new(),
             elsewhere: Vec::new(),
             heard: Vec::new(),
+            spoilt: false,
             authority,
             own,
             other,
@@ -151,6 +153,8 @@ impl Scene {
 
     fn hear(&mut self, bytes: &[u8]) {
         let heard = self.exchange.hear(bytes);
+        assert!(heard.is_err() || !self.spoilt, "what comes behind nonsense is none either");
+        self.spoilt |= heard.is_err();
         self.heard.extend(bytes);
         let longest = 4 + gossip_api::message::Hello::ENCODED_MAX;
         assert!(heard.is_err() || self.heard.len() <= longest || self.heard.len() < 4);

@@ -17,7 +17,7 @@ use crate::comm::{Command, Event, InboundId, RequestId, ResponseOutcome};
 // fabric: gossip/comm/comm_impl.go SendWithAck
 // fabric-differs: an acknowledgement is the answer on the message's own stream, so that no nonce has to match.
 #[derive(Debug)]
-pub struct Acks {
+pub struct AckedSends {
     /// Requests are named from here on.
     next: u64,
     rounds: BTreeMap<u64, Round>,
@@ -76,7 +76,7 @@ struct Question {
     said: Option<AckOutcome>,
 }
 
-impl Acks {
+impl AckedSends {
     /// Names its requests from `first` on; nobody else may use those names.
     pub const fn new(first: RequestId) -> Self {
         let rounds = BTreeMap::new();
@@ -126,11 +126,6 @@ impl Acks {
             | Event::Received { .. }
             | Event::Request { .. }) => Err(Box::new(other)),
         }
-    }
-
-    /// How many peers have not answered yet.
-    pub fn waiting(&self) -> usize {
-        self.questions.len()
     }
 
     fn answered(
@@ -202,7 +197,8 @@ impl fmt::Display for AckReport {
 ///
 /// The answer's two commands, in order.
 // fabric: gossip/comm/msg.go Ack
-pub fn acknowledge(to: InboundId, nonce: Nonce, refused: Option<&str>) -> [Command; 2] {
+pub fn acknowledge(to: InboundId, refused: Option<&str>) -> [Command; 2] {
+    let nonce = Nonce::new(to.0);
     let acknowledgement = match refused {
         None => Acknowledgement::accepted(nonce),
         Some(why) => Acknowledgement::refused(nonce, why),

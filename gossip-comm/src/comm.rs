@@ -1,5 +1,6 @@
 //! The contract that real QUIC and the simulated network both serve.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -179,6 +180,10 @@ pub trait Comm: Send + Sync {
     /// Whoever has just been given one by [`next_event`](Self::next_event) takes the others of its
     /// batch so, which costs one lock for all of them.
     fn try_events(&self, into: &mut Vec<Event>, max: usize);
+
+    /// So many members of each organisation are known to live, ourselves not counted. What an organisation may
+    /// send follows from it where the transport limits that; elsewhere nothing does.
+    fn set_known_alive(&self, _members: BTreeMap<OrgId, usize>) {}
 
     /// Closes every connection and waits until no task is left. Idempotent.
     async fn stop(&self);

@@ -15,10 +15,28 @@
 //! way, has arrived. So nothing is lost.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use gossip_api::PkiId;
 
+use crate::config::CommConfig;
 use crate::hello::Greeting;
+
+/// What a connection does with what waits for its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Sends it.
+    Active,
+    /// Leaves it alone: another one is active.
+    Standby,
+    /// Is about to end.
+    Retired,
+}
+
+/// Longest time between the ends of two dials that began at once, with room to spare.
+pub(crate) fn dial_window(config: &CommConfig) -> Duration {
+    (config.dial_timeout + config.hello_timeout) * 2
+}
 
 /// What both ends know alike of a connection.
 #[derive(Clone, Copy, Debug)]

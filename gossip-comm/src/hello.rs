@@ -123,8 +123,12 @@ impl Exchange {
     /// Takes in bytes of the other side's hello, in order, in pieces of any size.
     ///
     /// # Errors
-    /// As soon as it is clear that they are no hello; what is kept never exceeds the longest one.
+    /// As soon as it is clear that they are no hello, and for whatever comes then; what is kept never exceeds
+    /// the longest one.
     pub fn hear(&mut self, bytes: &[u8]) -> Result<(), HelloError> {
+        if self.spoilt {
+            return Err(behind_nonsense());
+        }
         let heard = self.listen(bytes);
         self.spoilt |= heard.is_err();
         heard
@@ -153,7 +157,7 @@ impl Exchange {
     /// Why the peer is not let in; nothing is kept of it.
     pub fn heard(&self, now: Now, court: &Court<'_>) -> Result<Greeting, HelloError> {
         if self.spoilt {
-            return Err(WireError::Misplaced("a hello behind what is none").into());
+            return Err(behind_nonsense());
         }
         let found = self.heard.len();
         let Some((length, body)) = self.heard.split_first_chunk::<LENGTH_LEN>() else {
@@ -311,6 +315,10 @@ impl HelloError {
             Self::Own(_) => "own",
         }
     }
+}
+
+fn behind_nonsense() -> HelloError {
+    WireError::Misplaced("a hello behind what is none").into()
 }
 
 const LENGTH_LEN: usize = 4;

@@ -28,6 +28,8 @@ mod drive;
 mod duplicate;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod error;
+#[cfg(any(feature = "quic", feature = "sim-quic"))]
+mod framing;
 pub mod hello;
 mod host;
 #[cfg(feature = "quic")]
@@ -45,7 +47,7 @@ mod tls;
 #[cfg(any(feature = "quic", feature = "sim-quic"))]
 mod transport;
 
-pub use acks::{AckId, AckOutcome, AckReport, AckedSend, Acks, acknowledge};
+pub use acks::{AckId, AckOutcome, AckReport, AckedSend, AckedSends, acknowledge};
 pub use bounds::OutboxConfig;
 #[cfg(feature = "quic")]
 pub use clock::{Clock, wall};

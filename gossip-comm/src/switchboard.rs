@@ -18,7 +18,7 @@ use gossip_api::message::CloseReason;
 use gossip_api::{Endpoint, Envelope, PkiId, RemotePeer, SignedMessage};
 use tokio::sync::oneshot;
 
-use crate::acks::{AckId, AckReport, AckedSend, Acks};
+use crate::acks::{AckId, AckReport, AckedSend, AckedSends};
 use crate::comm::{Comm, Command, Connected, Event, InboundId, RequestId};
 
 /// A message as a subscription hands it out.
@@ -55,21 +55,27 @@ pub struct Switchboard {
 
 #[derive(Default)]
 struct State {
-    subscriptions: Vec<Weak<Mutex<Queue<Incoming>>>>,
-    predicates: Vec<Predicate>,
+    /// Replaced as a whole, so that predicates are asked without a lock.
+    subscribers: Arc<Vec<Subscriber>>,
     dead: Vec<Weak<Mutex<Queue<PkiId>>>>,
     switched: Vec<Weak<Mutex<Queue<PkiId>>>>,
     calls: BTreeMap<Endpoint, Vec<Call>>,
-    acks: Option<Acks>,
+    /// Nothing once the transport has stopped.
+    acks: Option<AckedSends>,
     reports: BTreeMap<AckId, oneshot::Sender<AckReport>>,
     /// Who was last found at an endpoint.
     found: BTreeMap<Endpoint, PkiId>,
-    stopped: bool,
+}
+
+/// Who wants which messages.
+#[derive(Clone)]
+struct Subscriber {
+    queue: Weak<Mutex<Queue<Incoming>>>,
+    wants: Arc<dyn Fn(&Incoming) -> bool + Send + Sync>,
 }
 
 /// Who is expected, and who waits to know.
 type Call = (Option<PkiId>, oneshot::Sender<Result<Connected, CallError>>);
-type Predicate = Arc<dyn Fn(&Incoming) -> bool + Send + Sync>;
 
 impl fmt::Debug for Switchboard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +88,7 @@ impl Switchboard {
     ///
     /// Requests that it makes are named from `first` on.
     pub fn new(comm: Arc<dyn Comm>, first: RequestId) -> Self {
-        let state = State { acks: Some(Acks::new(first)), ..State::default() };
+        let state = State { acks: Some(AckedSends::new(first)), ..State::default() };
         Self { comm, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -92,8 +98,8 @@ impl Switchboard {
         while let Some(event) = self.comm.next_event().await {
             events.push(event);
             self.comm.try_events(&mut events, EVENTS);
-            let mut state = self.lock();
-            events.drain(..).for_each(|event| state.on_event(event));
+            let (messages, subscribers) = self.lock().on_events(events.drain(..));
+            messages.iter().for_each(|message| deliver(&subscribers, message));
         }
         self.lock().stop();
     }
@@ -138,7 +144,7 @@ impl Switchboard {
         let (found, called) = oneshot::channel();
         {
             let mut state = self.lock();
-            if state.stopped {
+            if state.has_stopped() {
                 return Err(CallError::Stopped);
             }
             let calls = state.calls.entry(endpoint.clone()).or_default();
@@ -174,9 +180,10 @@ impl Switchboard {
         predicate: impl Fn(&Incoming) -> bool + Send + Sync + 'static,
     ) -> Subscription<Incoming> {
         let mut state = self.lock();
-        let (subscription, queue) = Subscription::new(MESSAGES_MAX, state.stopped);
-        state.subscriptions.push(queue);
-        state.predicates.push(Arc::new(predicate));
+        let (subscription, queue) = Subscription::new(MESSAGES_MAX, state.has_stopped());
+        let subscribers = Arc::make_mut(&mut state.subscribers);
+        subscribers.retain(|subscriber| subscriber.queue.strong_count() > 0);
+        subscribers.push(Subscriber { queue, wants: Arc::new(predicate) });
         subscription
     }
 
@@ -184,7 +191,7 @@ impl Switchboard {
     // fabric: gossip/comm/comm_impl.go PresumedDead
     pub fn presumed_dead(&self) -> Subscription<PkiId> {
         let mut state = self.lock();
-        let (subscription, queue) = Subscription::new(NOTICES_MAX, state.stopped);
+        let (subscription, queue) = Subscription::new(NOTICES_MAX, state.has_stopped());
         state.dead.push(queue);
         subscription
     }
@@ -193,7 +200,7 @@ impl Switchboard {
     // fabric: gossip/comm/comm_impl.go IdentitySwitch
     pub fn identity_switch(&self) -> Subscription<PkiId> {
         let mut state = self.lock();
-        let (subscription, queue) = Subscription::new(NOTICES_MAX, state.stopped);
+        let (subscription, queue) = Subscription::new(NOTICES_MAX, state.has_stopped());
         state.switched.push(queue);
         subscription
     }
@@ -201,8 +208,7 @@ impl Switchboard {
     /// Accepts, or refuses for a reason, a message that came with a name to answer under.
     pub fn acknowledge(&self, incoming: &Incoming, refused: Option<&str>) {
         if let Some(to) = incoming.answer_to {
-            let nonce = gossip_api::Nonce::new(to.0);
-            let answer = crate::acks::acknowledge(to, nonce, refused);
+            let answer = crate::acks::acknowledge(to, refused);
             answer.into_iter().for_each(|command| self.comm.command(command));
         }
     }
@@ -225,16 +231,28 @@ impl Switchboard {
 }
 
 impl State {
-    fn on_event(&mut self, event: Event) {
-        let Some(acks) = self.acks.as_mut() else { return };
-        let event = match acks.receive(event) {
-            Ok(None) => return,
+    fn has_stopped(&self) -> bool {
+        self.acks.is_none()
+    }
+
+    /// Takes events in; says which messages are to be delivered, and to whom.
+    fn on_events(
+        &mut self,
+        events: impl Iterator<Item = Event>,
+    ) -> (Vec<Incoming>, Arc<Vec<Subscriber>>) {
+        let messages = events.filter_map(|event| self.on_event(event)).collect();
+        (messages, Arc::clone(&self.subscribers))
+    }
+
+    fn on_event(&mut self, event: Event) -> Option<Incoming> {
+        let event = match self.acks.as_mut()?.receive(event) {
+            Ok(None) => return None,
             Ok(Some((id, report))) => {
                 if let Some(waiting) = self.reports.remove(&id) {
                     // Who does not wait any more does not want to know.
                     let _ = waiting.send(report);
                 }
-                return;
+                return None;
             }
             Err(event) => *event,
         };
@@ -243,14 +261,15 @@ impl State {
             Event::Disconnected { peer, .. } => publish(&mut self.dead, peer),
             Event::DialFailed { endpoint, reason } => self.on_dial_failed(&endpoint, &reason),
             Event::Received { from, message } => {
-                self.deliver(Incoming { from, message, answer_to: None });
+                return Some(Incoming { from, message, answer_to: None });
             }
             Event::Request { from, id, message } => {
-                self.deliver(Incoming { from, message, answer_to: Some(id) });
+                return Some(Incoming { from, message, answer_to: Some(id) });
             }
             // Answers to what was asked past the switchboard.
             Event::Response { .. } | Event::ResponseEnd { .. } => {}
         }
+        None
     }
 
     fn on_connected(&mut self, connected: Connected) {
@@ -281,35 +300,25 @@ impl State {
         }
     }
 
-    fn deliver(&mut self, incoming: Incoming) {
-        let mut gone = Vec::new();
-        for (index, (queue, wanted)) in self.subscriptions.iter().zip(&self.predicates).enumerate()
-        {
-            match queue.upgrade() {
-                Some(queue) if wanted(&incoming) => {
-                    let bytes = incoming.message.envelope.encoded_len();
-                    push(&queue, incoming.clone(), bytes);
-                }
-                Some(_) => {}
-                None => gone.push(index),
-            }
-        }
-        for index in gone.into_iter().rev() {
-            drop((self.subscriptions.remove(index), self.predicates.remove(index)));
-        }
-    }
-
     fn stop(&mut self) {
-        self.stopped = true;
         self.acks = None;
         self.reports.clear();
         self.calls.clear();
-        for queue in self.subscriptions.drain(..).filter_map(|queue| queue.upgrade()) {
-            end(&queue);
+        for subscriber in std::mem::take(&mut self.subscribers).iter() {
+            subscriber.queue.upgrade().iter().for_each(|queue| end(queue));
         }
-        self.predicates.clear();
         for queue in self.dead.drain(..).chain(self.switched.drain(..)) {
             queue.upgrade().iter().for_each(|queue| end(queue));
+        }
+    }
+}
+
+fn deliver(subscribers: &[Subscriber], incoming: &Incoming) {
+    for subscriber in subscribers {
+        if let Some(queue) = subscriber.queue.upgrade()
+            && (subscriber.wants)(incoming)
+        {
+            push(&queue, incoming.clone(), incoming.message.envelope.encoded_len());
         }
     }
 }

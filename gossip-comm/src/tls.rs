@@ -219,38 +219,26 @@ impl PeerVerifier {
         if chain.any(|certificate| certificate.len() > CERTIFICATE_MAX) {
             return Err(CertificateError::BadEncoding.into());
         }
-        let certificate = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
-        certificate
-            .verify_for_usage(
-                self.algorithms.all,
-                &self.roots,
-                intermediates,
-                now,
-                usage,
-                None,
-                None,
-            )
-            .map_err(certificate_error)?;
-        Ok(())
+        self.chains(end_entity, intermediates, now, usage).map_err(certificate_error)
     }
 
-    /// As what a peer is, both a client and a server.
+    /// As what a peer is, both a client and a server; of a chain that was let in before.
     #[cfg(feature = "quic")]
     fn check_at(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), webpki::Error> {
-        let Some((leaf, intermediates)) = chain.split_first() else {
-            return Err(webpki::Error::UnknownIssuer);
-        };
-        EndEntityCert::try_from(leaf)?
-            .verify_for_usage(
-                self.algorithms.all,
-                &self.roots,
-                intermediates,
-                now,
-                KeyUsage::client_auth(),
-                None,
-                None,
-            )
-            .map(drop)
+        let (leaf, intermediates) = chain.split_first().ok_or(webpki::Error::UnknownIssuer)?;
+        self.chains(leaf, intermediates, now, KeyUsage::client_auth())
+    }
+
+    fn chains(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: impl ExtendedKeyUsageValidator,
+    ) -> Result<(), webpki::Error> {
+        let (algorithms, roots) = (self.algorithms.all, &self.roots);
+        let leaf = EndEntityCert::try_from(leaf)?;
+        leaf.verify_for_usage(algorithms, roots, intermediates, now, usage, None, None).map(drop)
     }
 
     fn check_signature(

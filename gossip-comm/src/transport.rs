@@ -72,6 +72,16 @@ pub(crate) fn cause(
     }
 }
 
+/// Code with which a stream is stopped or reset when it is given up.
+pub(crate) const GIVEN_UP: u32 = 1;
+/// Code with which an answer is refused.
+pub(crate) const REFUSED: u32 = 2;
+/// Control messages go before blocks and answers whenever packets are scarce.
+pub(crate) const CONTROL_PRIORITY: i32 = 2;
+/// Bytes of control messages handed to their stream at once.
+pub(crate) const BATCH_BYTES: usize = 64 << 10;
+/// How long a retired link may take to end in good order.
+pub(crate) const RETIREMENT: Duration = Duration::from_secs(10);
 /// Round trip assumed before the first is measured: continents are near enough, and a first lost packet
 /// (or the end of a connection that never answered) costs a third of the protocol's own guess.
 const INITIAL_RTT: Duration = Duration::from_millis(100);

@@ -1,13 +1,17 @@
 //! Two things at once: dials that cross, and streams that do not move.
 #![cfg(feature = "quic")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one thing at a time")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::panic,
+    reason = "a test looks for one thing at a time, and fails by panicking"
+)]
 
 mod support;
 
 use std::collections::BTreeSet;
 
 use gossip_api::Envelope;
-use gossip_api::message::Message;
+use gossip_api::message::{CloseReason, Message};
 use gossip_comm::{Comm, Command, Event, RequestId, ResponseOutcome};
 use support::{TestPeer, World, control, data, eventually, is_control, number_of};
 
@@ -63,6 +67,59 @@ async fn talk(from: &TestPeer, to: &TestPeer) {
 }
 
 const COUNT: u64 = 40;
+
+/// H11, between the same two processes again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h11_a_thousand_crossing_dials_leave_one_connection_and_lose_nothing() {
+    let world = World::new();
+    let (a, b) = (world.peer(1), world.peer(2));
+    for round in 0..1_000 {
+        tokio::join!(cross(&a, &b, round), cross(&b, &a, round));
+        let settled = || {
+            let open = |peer: &TestPeer| peer.metric("gossip_comm_connections");
+            open(&a) == 1.0 && open(&b) == 1.0
+        };
+        eventually("one connection is left", settled).await;
+        a.comm.command(Command::Close { peer: b.id, reason: CloseReason::Done });
+        tokio::join!(gone(&a), gone(&b));
+    }
+    let crossed = a.metric("gossip_comm_duplicate_connections");
+    assert!(crossed > 200.0, "only {crossed} of 1,000 dials crossed");
+}
+
+/// Dials and sends at once; reads until the dial is answered and all of this round has come, and nothing else
+/// has happened.
+async fn cross(from: &TestPeer, to: &TestPeer, round: u64) {
+    from.dial(to);
+    let numbers = 10 * round..10 * round + 4;
+    for number in numbers.clone() {
+        from.send(to, &control(number));
+        from.send(to, &data(number + 4, 3_000));
+    }
+    let mut missing: BTreeSet<u64> = (numbers.start..numbers.end + 4).collect();
+    let mut answered = false;
+    while !(answered && missing.is_empty()) {
+        let next = tokio::time::timeout(support::SOON, from.comm.next_event()).await;
+        match next.unwrap_or_else(|_| panic!("round {round}: {missing:?} never came")) {
+            Some(Event::Received { message, .. }) => {
+                let number = number_of(&message.message);
+                assert!(missing.remove(&number), "round {round}: {number} again");
+            }
+            Some(Event::Connected(connected)) => answered |= connected.dialled.is_some(),
+            other => panic!("round {round}: {other:?} of {}", from.id),
+        }
+    }
+}
+
+/// Reads until the connection is gone.
+async fn gone(peer: &TestPeer) {
+    peer.until(|event| match event {
+        Event::Connected(_) => None,
+        Event::Disconnected { .. } => Some(()),
+        other => panic!("{other:?}"),
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn questions_asked_while_dials_cross_are_answered() {

@@ -11,7 +11,7 @@ use gossip_api::{Epoch, Mono};
 use gossip_comm::{Comm, Command, DisconnectCause, Event, wall};
 use quinn::{Connection, Endpoint};
 use support::raw::{self, RawTls};
-use support::{Authority, TestPeer, World, control, eventually, number_of};
+use support::{Authority, Person, TestPeer, World, control, eventually, number_of};
 
 const REFUSED: Option<u64> = Some(CloseReason::Refused.code() as u64);
 
@@ -417,11 +417,24 @@ async fn i2_a_renewed_certificate_is_shown_on_a_new_connection_and_loses_nothing
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
 }
 
-/// I3, I4: another identity on the same endpoint, and nothing left of the old one.
+/// I3: another identity on the same endpoint, and nothing left of the old one.
 #[tokio::test]
 async fn i3_a_new_identity_is_known_by_those_who_are_connected_within_seconds() {
     let world = World::new();
-    let (old, new) = (world.person(1), world.person(3));
+    renew(&world, world.person(1), world.person(3)).await;
+}
+
+/// I4: the same, with the same key in the new certificate.
+#[tokio::test]
+async fn i4_a_new_identity_with_the_old_key_takes_the_place_of_the_old_one() {
+    let world = World::new();
+    let in_a_week = wall().as_unix_seconds() + 7 * 86_400;
+    renew(&world, world.person(1), world.person_until(1, in_a_week)).await;
+}
+
+/// A peer that shows `old` shows `new` from some time on.
+async fn renew(world: &World, old: Person, new: Person) {
+    assert_ne!(old.id, new.id);
     let a = TestPeer::start(old.clone(), world.config(), Epoch::new(1));
     let b = world.peer(2);
     a.dial(&b);

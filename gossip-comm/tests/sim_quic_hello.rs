@@ -7,6 +7,7 @@ mod packet_world;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gossip_api::Epoch;
 use gossip_api::message::{CloseReason, Features, Hello, HelloLimits, WIRE_VERSION};
@@ -97,12 +98,28 @@ fn a_stolen_identity_is_refused_and_nothing_is_kept_of_it() {
 }
 
 #[test]
-fn a_peer_that_says_no_hello_is_closed_in_time() {
+fn half_a_hello_is_refused() {
     let mut world = world(5, 2, &plain());
     world.net.set_tamper(0, Box::new(|_, _, own| own[..own.len() / 2].to_vec()));
     world.net.dial(0, 1);
     world.net.run_for(ms(1000));
     check_refused(&world, 1, "malformed");
+}
+
+/// H6: TLS is done, and then nothing comes.
+#[test]
+fn a_peer_that_says_no_hello_is_closed_in_time() {
+    let mut world = world_with(5, 2, &plain(), |config| {
+        if config.listen == address(0) {
+            config.hello_timeout = Duration::from_secs(10);
+        }
+    });
+    world.net.set_tamper(0, Box::new(|_, _, _| Vec::new()));
+    world.net.dial(0, 1);
+    world.net.run_for(ms(1900));
+    assert!(world.net.refused(1).is_empty(), "two seconds are not over");
+    world.net.run_for(ms(300));
+    check_refused(&world, 1, "silent");
 }
 
 /// H11: 1,000 times, with the two dials up to three latencies apart.

@@ -3,7 +3,7 @@
 //! The targets are in `fuzz/`, a workspace of its own that cargo-fuzz would take too. They are built here
 //! with the same instrumentation by cargo alone: there is nothing to install, and stable Rust is enough.
 //! What is found grows in `fuzz/target/corpus`; `fuzz/corpus` in git holds the seeds, which the tests
-//! `corpus` of `gossip-api`, `gossip-comm` and `peer-mcs` replay.
+//! `corpus` of `gossip-api`, `gossip-comm` and `peer-mcs`, and `coded_corpus` of `gossip-service`, replay.
 
 use std::fs;
 use std::path::{Path, PathBuf};

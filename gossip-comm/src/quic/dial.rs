@@ -122,18 +122,21 @@ fn arrived(
     shared.install(greeting, connection.clone(), Some(endpoint)).map_err(|reason| {
         close(connection, reason);
         format!("connection given up: {reason:?}")
-    })?;
-    let mut table = shared.table();
+    })
+}
+
+/// The dial of `endpoint` has led to `found`. Under the same lock as the connection's entry into the table:
+/// whoever dials after that finds the one or the other, and is answered.
+pub(super) fn succeeded(shared: &Shared, table: &mut Table, endpoint: &Endpoint, found: PkiId) {
     table.backoff.succeeded(endpoint);
     let dial = table.dials.remove(endpoint).unwrap_or_default();
     let given_up = table.give_up(endpoint, Some(found));
     let unmet = dial.wanted.iter().flatten().any(|expect| *expect != found);
-    abandon(shared, &mut table, given_up);
+    abandon(shared, table, given_up);
     if unmet {
         let reason = format!("{found} answers there, another peer was expected too");
         shared.inbox.push(Event::DialFailed { endpoint: endpoint.clone(), reason });
     }
-    Ok(())
 }
 
 fn failed(shared: &Arc<Shared>, endpoint: &Endpoint, reason: String) {

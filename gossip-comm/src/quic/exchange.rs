@@ -10,12 +10,13 @@ use quinn::{RecvStream, SendStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::Shared;
-use super::frame::{FrameReader, GIVEN_UP, REFUSED, ReadFailure, open, write};
+use super::frame::{FrameReader, ReadFailure, open, write};
 use super::link::Link;
 use super::reader::{block_frame, failed};
 use super::writer::{ANSWER_PRIORITY, REQUEST_PRIORITY};
 use crate::comm::{Event, RequestId, ResponseOutcome};
 use crate::metrics::Received;
+use crate::transport::{GIVEN_UP, REFUSED};
 
 /// A question of ours.
 #[derive(Clone, Debug)]

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gossip_api::message::{Class, codec};
+use gossip_api::message::Class;
 use gossip_api::{Envelope, SignedMessage, WireError};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
+
+use crate::framing::{HEADER_LEN, Header, LENGTH_LEN, peek};
+use crate::transport::GIVEN_UP;
 
 /// Reads frames off one stream.
 pub(super) struct FrameReader {
@@ -13,15 +16,6 @@ pub(super) struct FrameReader {
     buffer: BytesMut,
     /// Silence after which reading fails; none waits for ever.
     patience: Option<Duration>,
-}
-
-/// What stands in front of a frame.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
-    /// Class of the frame.
-    pub(super) class: Class,
-    /// Bytes after the length field, within the class's cap.
-    pub(super) length: usize,
 }
 
 /// Why no frame came.
@@ -42,13 +36,6 @@ pub(super) enum ReadFailure {
     /// We are stopping.
     #[error("stopping")]
     Stopping,
-}
-
-impl Header {
-    /// Bytes of the frame, its length field too.
-    pub(super) const fn frame_len(self) -> usize {
-        LENGTH_LEN + self.length
-    }
 }
 
 impl FrameReader {
@@ -158,7 +145,8 @@ impl FrameReader {
         let Some(count) = self.pull(&mut chunks).await? else { return Ok(false) };
         let arrived = chunks.get(..count).unwrap_or_default();
         let fresh: usize = arrived.iter().map(Bytes::len).sum();
-        self.buffer.reserve(fresh.max(needed.min(SMALL).saturating_sub(self.buffer.len())));
+        let found = self.buffer.len() + fresh;
+        self.buffer.reserve(needed.clamp(found, room_for(found)) - self.buffer.len());
         arrived.iter().for_each(|chunk| self.buffer.extend_from_slice(chunk));
         Ok(true)
     }
@@ -174,16 +162,6 @@ impl FrameReader {
         };
         Ok(read?)
     }
-}
-
-/// What the frame at the front of `bytes` says of itself, if enough of it is there.
-pub(super) fn peek(bytes: &[u8]) -> Result<Option<Header>, WireError> {
-    let Some(&[a, b, c, d, version, class]) = bytes.first_chunk::<HEADER_LEN>() else {
-        return Ok(None);
-    };
-    let length = u32::from_le_bytes([a, b, c, d]);
-    let class = codec::peek(length, version, class)?;
-    Ok(Some(Header { class, length: length as usize }))
 }
 
 impl From<ReadError> for ReadFailure {
@@ -222,17 +200,15 @@ pub(super) enum WriteFailure {
     Stream(#[from] WriteError),
 }
 
-/// Code with which a stream is stopped or reset when it is given up.
-pub(super) const GIVEN_UP: u32 = 1;
-/// Code with which an answer is refused.
-pub(super) const REFUSED: u32 = 2;
+/// Room for half a frame of which so many bytes are there: most frames get theirs at once, and none on the
+/// strength of its head alone.
+const fn room_for(found: usize) -> usize {
+    4 * found + (4 << 10)
+}
 
-const LENGTH_LEN: usize = 4;
-/// Length, version, class.
-const HEADER_LEN: usize = LENGTH_LEN + 2;
 /// Pieces taken from the connection at once; each is at most a packet, as a rule.
 const CHUNKS: usize = 32;
-/// A frame up to here gets its room at once; a larger one as its bytes come.
+/// A larger frame is joined once all of it is there.
 const SMALL: usize = 64 << 10;
 /// An empty buffer larger than this is given back while nothing comes.
 const IDLE_CAPACITY: usize = 4 << 10;

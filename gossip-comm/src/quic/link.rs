@@ -15,7 +15,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use gossip_api::message::CloseReason;
 use gossip_api::{Mono, Wall};
@@ -30,19 +29,9 @@ use super::outbox::Outbox;
 use super::quota::{Pressure, Quota};
 use super::{Shared, endpoint, exchange, reader, writer};
 use crate::comm::DisconnectCause;
+use crate::duplicate::Mode;
 use crate::hello::{Greeting, Me};
-use crate::transport::cause;
-
-/// What a link does with the outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Sends what is in it.
-    Active,
-    /// Leaves it alone: another link is active.
-    Standby,
-    /// Is about to end.
-    Retired,
-}
+use crate::transport::{RETIREMENT, cause};
 
 /// One authenticated connection.
 #[derive(Debug)]
@@ -233,6 +222,3 @@ impl Link {
         !self.control_seen.swap(true, Ordering::Relaxed)
     }
 }
-
-/// How long a retired link may take to end in good order.
-const RETIREMENT: Duration = Duration::from_secs(10);

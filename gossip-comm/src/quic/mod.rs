@@ -135,12 +135,6 @@ impl QuicComm {
         self.shared.set_tls(material)
     }
 
-    /// So many members of each organisation are known to live: an organisation may send as much as so many
-    /// peers, between 4 and 128.
-    pub fn set_known_alive(&self, members: BTreeMap<OrgId, usize>) {
-        self.shared.org_quotas.set_alive(members);
-    }
-
     /// Closes connections to peers whose identity the host no longer accepts.
     ///
     /// To be called when a channel's configuration or a revocation list has changed; expiry is noticed without it.
@@ -161,6 +155,11 @@ impl Comm for QuicComm {
 
     fn try_events(&self, into: &mut Vec<Event>, max: usize) {
         self.shared.inbox.take(into, max);
+    }
+
+    /// An organisation may send as much as so many peers, between 4 and 128.
+    fn set_known_alive(&self, members: BTreeMap<OrgId, usize>) {
+        self.shared.org_quotas.set_alive(members);
     }
 
     async fn stop(&self) {

@@ -49,12 +49,16 @@ impl Quota {
     pub(super) fn charge(&mut self, units: u64, now: Mono) -> Pressure {
         self.org.charge(units, now);
         self.own.fill(1, now);
-        self.own.left -= units_as_f64(units);
+        self.own.take(units, 1);
         let debt = self.own.debt();
         if debt < DEBT_MAX {
             return Pressure::None;
         }
-        if self.pauses.one_more(now) > PAUSES_MAX { Pressure::Close } else { Pressure::Pause(debt) }
+        if self.pauses.count(now, debt) > PAUSES_MAX {
+            Pressure::Close
+        } else {
+            Pressure::Pause(debt)
+        }
     }
 }
 
@@ -84,9 +88,15 @@ impl OrgQuota {
         let shares = self.shares();
         let mut bucket = lock(&self.bucket);
         bucket.fill(shares, now);
-        // What is shed may not keep an organisation out for longer than it keeps a peer out.
-        let floor = -bucket.per_second * f64::from(shares);
-        bucket.left = (bucket.left - units_as_f64(units)).max(floor);
+        bucket.take(units, shares);
+    }
+
+    /// Whether nothing is lost by forgetting it.
+    fn is_full(&self, now: Mono) -> bool {
+        let shares = self.shares();
+        let mut bucket = lock(&self.bucket);
+        bucket.fill(shares, now);
+        bucket.left >= bucket.burst * f64::from(shares)
     }
 
     fn shares(&self) -> u32 {
@@ -94,7 +104,8 @@ impl OrgQuota {
     }
 }
 
-/// The buckets of organisations that have connections.
+/// The buckets of organisations that have connections, or had some and have used them up: who comes back at
+/// once finds its organisation's as it left it.
 #[derive(Debug, Default)]
 pub(super) struct OrgQuotas(Mutex<Orgs>);
 
@@ -105,10 +116,11 @@ struct Orgs {
 }
 
 impl OrgQuotas {
-    /// The bucket of `org`; peers without an organisation share one. At most one for each connection.
+    /// The bucket of `org`; peers without an organisation share one. One that nobody uses is kept until it is
+    /// full again, a few seconds.
     pub(super) fn of(&self, org: Option<&OrgId>, config: &QuotaConfig, now: Mono) -> Arc<OrgQuota> {
         let mut orgs = lock(&self.0);
-        orgs.quotas.retain(|_, quota| Arc::strong_count(quota) > 1);
+        orgs.quotas.retain(|_, quota| Arc::strong_count(quota) > 1 || !quota.is_full(now));
         let alive = org.and_then(|org| orgs.alive.get(org)).copied();
         let fresh = || Arc::new(OrgQuota::new(config, now));
         let quota = Arc::clone(orgs.quotas.entry(org.cloned()).or_insert_with(fresh));
@@ -154,6 +166,12 @@ impl Bucket {
         self.left = (self.left + filled).min(self.burst * shares);
     }
 
+    /// Down to a bound: what is shed may not keep a peer out for long, nor its organisation.
+    fn take(&mut self, units: u64, shares: u32) {
+        let floor = -self.per_second * f64::from(shares) * DEBT_MAX.as_secs_f64() * 2.0;
+        self.left = (self.left - units_as_f64(units)).max(floor);
+    }
+
     /// How long it takes until nothing is owed.
     fn debt(&self) -> Duration {
         Duration::try_from_secs_f64(-self.left / self.per_second).unwrap_or_default()
@@ -165,14 +183,21 @@ impl Bucket {
 struct Pauses {
     count: u32,
     last: Mono,
+    /// End of the pause that lasts: what comes during it, as datagrams do, is part of it.
+    until: Mono,
 }
 
 impl Pauses {
-    fn one_more(&mut self, now: Mono) -> u32 {
+    /// How many they are with one of `length` that begins now, unless one lasts.
+    fn count(&mut self, now: Mono, length: Duration) -> u32 {
+        if self.count > 0 && now < self.until {
+            return self.count;
+        }
         let forgiven = now.since(self.last).as_secs() / PAUSE_FORGIVEN.as_secs();
         self.count = self.count.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX));
         self.count = self.count.saturating_add(1);
         self.last = now;
+        self.until = now.after(length);
         self.count
     }
 }
@@ -270,6 +295,33 @@ mod tests {
             pauses += 1;
         };
         assert_eq!((pauses, last), (PAUSES_MAX, Pressure::Close));
+    }
+
+    /// Datagrams go on coming while reading pauses.
+    #[test]
+    fn what_comes_during_a_pause_is_part_of_it() {
+        let orgs = OrgQuotas::default();
+        let mut quota = Quota::new(&CONFIG, orgs.of(None, &CONFIG, at(0)), at(0));
+        let ended = (0..60_000).find(|millis| {
+            let pressure = quota.charge(2, at(*millis));
+            pressure == Pressure::Close
+        });
+        let seconds = ended.expect("it does not go on for ever") / 1000;
+        assert!(seconds >= u64::from(PAUSES_MAX), "closed after {seconds} s");
+    }
+
+    #[test]
+    fn who_comes_back_at_once_finds_its_organisation_as_it_left_it() {
+        let orgs = OrgQuotas::default();
+        let bad = OrgId::new("bad").expect("short");
+        let peer = |now| Quota::new(&CONFIG, orgs.of(Some(&bad), &CONFIG, now), now);
+        let mut first = peer(at(0));
+        first.charge(10_000, at(0));
+        drop(first);
+        assert!(peer(at(10)).is_over(at(10)), "its debt waited for it");
+        assert!(!peer(at(60_000)).is_over(at(60_000)));
+        drop(orgs.of(None, &CONFIG, at(60_000)));
+        assert_eq!(lock(&orgs.0).quotas.len(), 1, "what is full is forgotten");
     }
 
     #[test]

@@ -10,10 +10,11 @@ use quinn::RecvStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
-use super::frame::{FrameReader, Header, ReadFailure, open, peek};
+use super::frame::{FrameReader, ReadFailure, open};
 use super::link::Link;
 use super::quota::{Pressure, price};
 use crate::comm::Event;
+use crate::framing::{Header, peek};
 use crate::metrics::Received;
 
 /// Reads one unidirectional stream of the other side to its end.

@@ -27,6 +27,7 @@ use super::{QuicParts, dial, endpoint};
 use crate::clock::{Clock, wall};
 use crate::comm::{Connected, Event, InboundId, RequestId, ResponseOutcome};
 use crate::config::{CommConfig, TlsMaterial};
+use crate::duplicate::dial_window;
 use crate::error::CommError;
 use crate::hello::{Court, Greeting, Me, Versions};
 use crate::metrics::CommMetrics;
@@ -167,12 +168,27 @@ impl Shared {
         self.metrics.duplicates.inc_by(u64::from(!peer.links.is_empty()));
         peer.dialling = None;
         dialled.iter().for_each(|endpoint| peer.reached_at(endpoint));
-        peer.add(own, Arc::clone(&link), self.dial_window());
+        peer.add(own, Arc::clone(&link), dial_window(&self.config));
         self.metrics.connections.set(i64::try_from(table.links).unwrap_or(i64::MAX));
-        debug!(peer = %link.greeting.peer, by_us = link.by_us, mode = ?link.mode(), "connection stands");
+        let Greeting { wire_version, features, .. } = &link.greeting;
+        debug!(peer = %link.greeting.peer, by_us, mode = ?link.mode(), wire_version, ?features, "connection stands");
         self.spawn(Arc::clone(&link).run(Arc::clone(self)));
+        if let Some(endpoint) = dialled {
+            dial::succeeded(self, &mut table, endpoint, link.greeting.peer);
+        }
         self.ask_what_waits(&mut table, link.greeting.peer);
+        drop(table);
+        self.look_again(&link);
         Ok(())
+    }
+
+    /// Roots or revocations that changed while a link was being let in have missed it: it was not in the table.
+    fn look_again(&self, link: &Link) {
+        let untrusted = self.valid_until(&link.connection).is_err();
+        if untrusted || self.mcs.validate_identity(&link.greeting.identity).is_err() {
+            info!(peer = %link.greeting.peer, "no longer let in");
+            link.close(CloseReason::Expelled);
+        }
     }
 
     /// Starts the questions that waited for a connection.
@@ -369,11 +385,6 @@ impl Shared {
 
     fn links(&self) -> Vec<Arc<Link>> {
         self.table().peers.values().flat_map(|peer| peer.links.iter().cloned()).collect()
-    }
-
-    /// Longest time between the ends of two dials that began at once, with room to spare.
-    fn dial_window(&self) -> Duration {
-        (self.config.dial_timeout + self.config.hello_timeout) * 2
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use gossip_api::{Endpoint, Mono, PkiId};
 
 use super::exchange::{Answer, Question};
-use super::link::{Link, Mode};
+use super::link::Link;
 use super::outbox::Outbox;
 use crate::backoff::Backoff;
 use crate::comm::{InboundId, RequestId};
-use crate::duplicate::{Facts, Verdict, judge};
+use crate::duplicate::{Facts, Mode, Verdict, judge};
 
 /// Everything that changes as peers come and go. Held under one lock, never across a wait.
 #[derive(Debug, Default)]

@@ -9,9 +9,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::debug;
 
 use super::Shared;
-use super::frame::{GIVEN_UP, write};
-use super::link::{Link, Mode};
+use super::frame::write;
+use super::link::Link;
 use super::outbox::Batch;
+use crate::duplicate::Mode;
+use crate::transport::{BATCH_BYTES, CONTROL_PRIORITY, GIVEN_UP};
 
 /// Sends control messages and membership pages over one stream for as long as the link lives.
 pub(super) async fn control(shared: Arc<Shared>, link: Arc<Link>) {
@@ -152,13 +154,9 @@ async fn send_block(
     }
 }
 
-/// Goes before blocks and answers whenever packets are scarce.
-pub(super) const CONTROL_PRIORITY: i32 = 2;
 /// Questions are small and somebody waits for them.
 pub(super) const REQUEST_PRIORITY: i32 = 1;
 /// Answers are old blocks: new ones, at 0, go before them.
 pub(super) const ANSWER_PRIORITY: i32 = -1;
-/// Bytes of control messages written at once.
-const BATCH_BYTES: usize = 64 << 10;
 /// A block may take this many times the patience that the other side has with a still stream.
 const SENDING_PATIENCES: u32 = 6;

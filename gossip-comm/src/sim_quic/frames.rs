@@ -2,7 +2,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use gossip_api::WireError;
-use gossip_api::message::{Class, codec};
+use gossip_api::message::Class;
+
+use crate::framing::{Header, LENGTH_LEN, peek};
 
 /// What has come of one stream and is no whole frame yet.
 #[derive(Debug, Default)]
@@ -20,16 +22,12 @@ impl Frames {
     /// # Errors
     /// As soon as its head is there and is none, or announces more than `block_max` bytes.
     pub(super) fn next(&mut self, block_max: usize) -> Result<Option<(Class, Bytes)>, WireError> {
-        let Some(&[a, b, c, d, version, class]) = self.buffer.first_chunk::<HEADER_LEN>() else {
-            return Ok(None);
-        };
-        let claimed = u32::from_le_bytes([a, b, c, d]);
-        let class = codec::peek(claimed, version, class)?;
-        let length = claimed as usize;
+        let Some(header) = peek(&self.buffer)? else { return Ok(None) };
+        let Header { class, length } = header;
         if class == Class::Block && length > block_max {
             return Err(WireError::TooLarge { found: length, max: block_max });
         }
-        if self.buffer.len() < LENGTH_LEN + length {
+        if self.buffer.len() < header.frame_len() {
             return Ok(None);
         }
         self.buffer.advance(LENGTH_LEN);
@@ -41,7 +39,3 @@ impl Frames {
         self.buffer.len()
     }
 }
-
-const LENGTH_LEN: usize = 4;
-/// Length, version, class.
-const HEADER_LEN: usize = LENGTH_LEN + 2;

@@ -1,16 +1,17 @@
 //! One connection of a node, and the streams on it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use bytes::Bytes;
 use gossip_api::message::{Class, CloseReason, HelloBinding};
 use gossip_api::{Endpoint, Mono, PkiId, WireError};
-use quinn_proto::{Connection, Dir, StreamId, VarInt};
+use quinn_proto::{Connection, Dir, StreamId};
 
 use super::frames::Frames;
 use crate::config::CommConfig;
+use crate::duplicate::Mode;
 use crate::hello::{Exchange, Greeting};
+use crate::transport::{CONTROL_PRIORITY, RETIREMENT};
 
 /// A connection.
 pub(super) struct Link {
@@ -62,22 +63,13 @@ pub(super) struct Talk {
 #[derive(Debug)]
 pub(super) struct Up {
     pub(super) greeting: Greeting,
+    /// When both hellos were believed.
+    pub(super) born: Mono,
     pub(super) mode: Mode,
     /// The other side has nothing more to send.
     pub(super) other_done: bool,
     /// All that we sent has arrived, and we shall send nothing more.
     pub(super) own_done: bool,
-}
-
-/// What a link does with what waits for its peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Sends it.
-    Active,
-    /// Leaves it alone: another link is active.
-    Standby,
-    /// Is about to end.
-    Retired,
 }
 
 /// A message as it goes on a stream.
@@ -299,12 +291,3 @@ impl Link {
         self.streams.values().map(|stream| stream.frames.len()).sum()
     }
 }
-
-/// Code with which a stream is stopped or reset when it is given up.
-pub(super) const GIVEN_UP: VarInt = VarInt::from_u32(1);
-/// Code with which an answer is refused.
-pub(super) const REFUSED: VarInt = VarInt::from_u32(2);
-/// Goes before blocks whenever packets are scarce.
-const CONTROL_PRIORITY: i32 = 2;
-/// How long a retired link may take to end in good order.
-const RETIREMENT: Duration = Duration::from_secs(10);

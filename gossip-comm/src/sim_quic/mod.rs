@@ -77,6 +77,7 @@ impl fmt::Debug for PacketPeer {
 
 /// What a peer that cheats says instead of its own hello, which is the last argument. Before it stand the
 /// session as the hello must describe it, and the other side's hello as far as it was heard.
+/// With nothing in its place it stays silent.
 pub type Tamper = Box<dyn FnMut(&HelloBinding, &[u8], Vec<u8>) -> Vec<u8>>;
 
 /// Somebody on the path: sees each datagram that is sent, and may send others.

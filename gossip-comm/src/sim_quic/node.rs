@@ -13,14 +13,14 @@ use quinn_proto::{
     HashedConnectionIdGenerator, Incoming, StreamEvent, StreamId, Transmit, VarInt,
 };
 
-use super::link::{Carries, Frame, GIVEN_UP, Inbound, Link, Mode, REFUSED, Stage, Talk, Up};
+use super::link::{Carries, Frame, Inbound, Link, Stage, Talk, Up};
 use super::{Datagram, PacketPeer, Tamper};
 use crate::comm::{Connected, DisconnectCause, Event};
-use crate::duplicate::{Facts, Verdict, judge};
+use crate::duplicate::{Facts, Mode, Verdict, dial_window, judge};
 use crate::error::CommError;
 use crate::hello::{Court, Exchange, Greeting, HelloError, Me, Versions};
 use crate::tls::{SERVER_NAME, Secrets, TlsSet, bind};
-use crate::transport::{Widths, cause};
+use crate::transport::{BATCH_BYTES, GIVEN_UP, REFUSED, Widths, cause};
 
 /// A peer.
 pub(super) struct Node {
@@ -278,7 +278,7 @@ impl Node {
                     *offences.entry("stalled").or_default() += 1;
                     link.streams.remove(&id);
                     // Fails only if the stream has ended, which serves as well.
-                    let _ = link.quic.recv_stream(id).stop(GIVEN_UP);
+                    let _ = link.quic.recv_stream(id).stop(GIVEN_UP.into());
                 }
             }
         }
@@ -343,7 +343,7 @@ impl Node {
                     link.writing.remove(&id);
                     link.blocks.remove(&id);
                     // Fails only if the stream has ended, which serves as well.
-                    let _ = link.quic.send_stream(id).reset(GIVEN_UP);
+                    let _ = link.quic.send_stream(id).reset(GIVEN_UP.into());
                 }
             }
             Quic::Stream(StreamEvent::Writable { .. } | StreamEvent::Available { .. })
@@ -369,9 +369,13 @@ impl Node {
         if role == Role::Dialler {
             let own = self.own_hello(&exchange, &binding, &[])?;
             let Some(link) = self.links.get_mut(&handle) else { return Ok(()) };
-            let id = link.quic.streams().open(Dir::Bi);
-            stream = Some(id.ok_or_else(|| HelloError::Lost("no stream for the hello".into()))?);
-            stream.into_iter().for_each(|id| link.write(id, [own.clone().into()], true));
+            // Nothing was said only if somebody tampered with it: then there is no stream either.
+            if !own.is_empty() {
+                let id = link.quic.streams().open(Dir::Bi);
+                let id = id.ok_or_else(|| HelloError::Lost("no stream for the hello".into()))?;
+                link.write(id, [own.into()], true);
+                stream = Some(id);
+            }
         }
         let Some(link) = self.links.get_mut(&handle) else { return Ok(()) };
         let talk = Talk { exchange, binding, stream, heard: Vec::new() };
@@ -416,9 +420,9 @@ impl Node {
             }
             Stage::Up(_) | Stage::Hello(_) | Stage::Shaking | Stage::Over => {
                 // Questions are not answered here.
-                let _ = link.quic.recv_stream(id).stop(REFUSED);
+                let _ = link.quic.recv_stream(id).stop(REFUSED.into());
                 if id.dir() == Dir::Bi {
-                    let _ = link.quic.send_stream(id).reset(REFUSED);
+                    let _ = link.quic.send_stream(id).reset(REFUSED.into());
                 }
                 return;
             }
@@ -507,7 +511,8 @@ impl Node {
             dialled: dialled.clone(),
         };
         link.since = now.mono;
-        let up = Up { greeting, mode: Mode::Standby, other_done: false, own_done: false };
+        let (born, mode) = (now.mono, Mode::Standby);
+        let up = Up { greeting, born, mode, other_done: false, own_done: false };
         link.stage = Stage::Up(Box::new(up));
         if first || dialled.is_some() {
             self.tell(now, Event::Connected(connected));
@@ -517,8 +522,7 @@ impl Node {
 
     /// Of several connections to one peer one stays.
     fn settle(&mut self, now: Now, fresh: usize, peer: PkiId) {
-        let config = &self.peer.config;
-        let window = (config.dial_timeout + config.hello_timeout) * 2;
+        let window = dial_window(&self.peer.config);
         let Some(new) = self.facts(fresh) else { return };
         let mut keep = true;
         for old in self.handles(|link| link.leads_to(&peer) && link.is_live()) {
@@ -542,8 +546,9 @@ impl Node {
 
     fn facts(&self, handle: usize) -> Option<Known> {
         let link = self.links.get(&handle)?;
-        let facts = Facts::of(&link.up()?.greeting, link.dialled.is_some());
-        Some(Known { facts, born: link.since })
+        let up = link.up()?;
+        let facts = Facts::of(&up.greeting, link.dialled.is_some());
+        Some(Known { facts, born: up.born })
     }
 
     fn set_mode(&mut self, now: Now, handle: usize, mode: Mode) {
@@ -559,8 +564,12 @@ impl Node {
             let up = self.links.get(handle).and_then(Link::up);
             up.is_some_and(|up| up.mode == Mode::Active)
         };
-        if !live.iter().any(active) {
-            live.last().into_iter().for_each(|handle| self.set_mode(now, *handle, Mode::Active));
+        if live.iter().any(active) {
+            return;
+        }
+        let born = |handle: &usize| self.links.get(handle).and_then(Link::up).map(|up| up.born);
+        if let Some(newest) = live.into_iter().max_by_key(born) {
+            self.set_mode(now, newest, Mode::Active);
         }
     }
 
@@ -763,5 +772,3 @@ fn mono(zero: Instant, at: Instant) -> Mono {
 
 /// Hellos remembered as they came.
 const OVERHEARD_MAX: usize = 64;
-/// Bytes of control messages before their stream at once.
-const BATCH_BYTES: usize = 64 << 10;

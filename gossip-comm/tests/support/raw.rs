@@ -7,7 +7,7 @@ use gossip_api::message::{Features, Hello, HelloBinding, HelloLimits, Role, WIRE
 use gossip_api::{Epoch, MessageCryptoService, NetworkId};
 use gossip_comm::TlsMaterial;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, TransportConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -63,6 +63,41 @@ pub(crate) const ALPN: &[u8] = b"fabric-gossip/1";
 
 /// An endpoint that trusts anybody, showing `tls` or nothing.
 pub(crate) fn client(tls: Option<&RawTls>, alpn: &[u8]) -> Endpoint {
+    client_with(tls, alpn, None)
+}
+
+/// The same, with a transport of its own.
+pub(crate) fn client_with(
+    tls: Option<&RawTls>,
+    alpn: &[u8],
+    transport: Option<TransportConfig>,
+) -> Endpoint {
+    let mut config = client_config(tls, alpn);
+    transport.into_iter().for_each(|transport| {
+        config.transport_config(Arc::new(transport));
+    });
+    let mut endpoint =
+        Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("client endpoint");
+    endpoint.set_default_client_config(config);
+    endpoint
+}
+
+/// Makes first flights to `to`, each of a connection of its own, that nothing will follow.
+pub(crate) fn first_flights(to: SocketAddr) -> impl FnMut() -> Vec<u8> {
+    let config = client_config(None, ALPN);
+    let mut endpoint = quinn_proto::Endpoint::new(Arc::default(), None, true, None);
+    move || {
+        let now = std::time::Instant::now();
+        let connecting = endpoint.connect(now, config.clone(), to, "gossip");
+        let (_, mut connection) = connecting.expect("valid parameters");
+        let mut flight = Vec::new();
+        let sent = connection.poll_transmit(now, 1, &mut flight).expect("a first flight");
+        assert_eq!(sent.size, flight.len());
+        flight
+    }
+}
+
+fn client_config(tls: Option<&RawTls>, alpn: &[u8]) -> quinn::ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -77,11 +112,7 @@ pub(crate) fn client(tls: Option<&RawTls>, alpn: &[u8]) -> Endpoint {
     };
     config.alpn_protocols = vec![alpn.to_vec()];
     config.enable_early_data = true;
-    let config = QuicClientConfig::try_from(config).expect("quic");
-    let mut endpoint =
-        Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("client endpoint");
-    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
-    endpoint
+    quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).expect("quic")))
 }
 
 /// An endpoint that takes anybody in without asking for a certificate... or asks `asks`.

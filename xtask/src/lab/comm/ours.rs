@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
-use gossip_api::message::Acknowledgement;
-use gossip_api::{Envelope, Message, Nonce, RemotePeer, SignedMessage};
-use gossip_comm::{Comm as _, CommConfig, Command, Event, RequestId, ResponseOutcome};
+use anyhow::{Context as _, Result, bail, ensure};
+use gossip_api::{Envelope, Message, RemotePeer, SignedMessage};
+use gossip_comm::{Comm as _, CommConfig, Command, Event, RequestId, ResponseOutcome, acknowledge};
 use tokio::sync::Notify;
 
+use super::bare::micros;
 use super::peers::{Authority, Peer};
 
 /// Two connected peers.
@@ -51,12 +51,11 @@ impl Ours {
         let mut events = Vec::with_capacity(EVENTS);
         let mut arrived = 0;
         while arrived < count {
-            let Some(event) = self.far.comm.next_event().await else { bail!("stopped") };
-            events.push(event);
+            events.push(next(&self.far).await?);
             self.far.comm.try_events(&mut events, EVENTS);
             let mut bytes = 0;
             for event in events.drain(..) {
-                if let Event::Received { message, .. } = event {
+                if let Some(message) = received(event)? {
                     bytes += message.envelope.encoded_len();
                     arrived += 1;
                     take(message);
@@ -82,13 +81,11 @@ impl Ours {
             let envelope = make(number);
             self.near.comm.command(Command::Send { to: self.to.clone(), envelope });
             loop {
-                match self.far.comm.next_event().await {
-                    Some(Event::Received { message, .. }) => break take(message),
-                    Some(_) => {}
-                    None => bail!("stopped"),
+                if let Some(message) = received(next(&self.far).await?)? {
+                    break take(message);
                 }
             }
-            times.push(began.elapsed().as_secs_f64() * 1e6);
+            times.push(micros(began));
         }
         Ok(times)
     }
@@ -104,19 +101,12 @@ impl Ours {
         let answering = tokio::spawn(async move {
             let mut answered = 0;
             while answered < count {
-                match far.comm.next_event().await {
-                    Some(Event::Request { id, .. }) => {
-                        let acknowledgement = Acknowledgement::accepted(Nonce::new(id.0));
-                        let envelope =
-                            Envelope::unsigned(&Message::Acknowledgement(acknowledgement));
-                        far.comm.command(Command::Respond { to: id, envelope });
-                        far.comm.command(Command::EndResponse { to: id });
-                        answered += 1;
-                    }
-                    Some(_) => {}
-                    None => break,
+                if let Event::Request { id, .. } = next(&far).await? {
+                    acknowledge(id, None).into_iter().for_each(|command| far.comm.command(command));
+                    answered += 1;
                 }
             }
+            anyhow::Ok(())
         });
         let mut times = vec![0.0; count];
         let mut began = vec![Instant::now(); count];
@@ -134,22 +124,38 @@ impl Ours {
                 });
                 asked += 1;
             }
-            match self.near.comm.next_event().await {
-                Some(Event::ResponseEnd { id, outcome }) => {
-                    ensure!(outcome == ResponseOutcome::Complete, "{outcome:?}");
-                    let index = usize::try_from(id.0)?;
-                    if let (Some(time), Some(began)) = (times.get_mut(index), began.get(index)) {
-                        *time = began.elapsed().as_secs_f64() * 1e6;
-                    }
-                    ended += 1;
+            if let Event::ResponseEnd { id, outcome } = next(&self.near).await? {
+                ensure!(outcome == ResponseOutcome::Complete, "{outcome:?}");
+                let index = usize::try_from(id.0)?;
+                if let (Some(time), Some(began)) = (times.get_mut(index), began.get(index)) {
+                    *time = micros(*began);
                 }
-                Some(_) => {}
-                None => bail!("stopped"),
+                ended += 1;
             }
         }
-        answering.await?;
+        answering.await??;
         Ok(times)
     }
+}
+
+/// What comes next; a connection that is lost ends the measurement.
+async fn next(peer: &Peer) -> Result<Event> {
+    let event = peer.comm.next_event().await.context("the transport has stopped")?;
+    still_there(&event)?;
+    Ok(event)
+}
+
+/// The message that an event brings, if it brings one.
+fn received(event: Event) -> Result<Option<SignedMessage>> {
+    still_there(&event)?;
+    Ok(if let Event::Received { message, .. } = event { Some(message) } else { None })
+}
+
+fn still_there(event: &Event) -> Result<()> {
+    if let Event::Disconnected { cause, .. } = event {
+        bail!("connection lost: {cause:?}");
+    }
+    Ok(())
 }
 
 /// Bytes sent and not yet read by the layer above: `Comm` drops what does not fit, so that a sender which

@@ -1,9 +1,9 @@
 //! The rows of the table.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use gossip_api::PkiId;
+use gossip_api::{Message, PkiId};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -79,23 +79,43 @@ fn line(row: &Row) -> String {
 
 async fn measure(args: &Args) -> Result<Report> {
     let authority = Authority::new()?;
-    let (bare, ours) = (Bare::connect(&authority).await?, Ours::connect(&authority).await?);
+    let pair = Pair {
+        bare: in_time("quinn", Bare::connect(&authority)).await?,
+        ours: in_time("comm", Ours::connect(&authority)).await?,
+        rounds: args.rounds,
+    };
     let mut report = Report { rows: Vec::new(), comm_over_quinn: Vec::new(), checked: Vec::new() };
     for size in SIZES {
         let message = size.message(PkiId::from_bytes([1; 32]), 1)?;
-        // One batch of each to warm up; then they take turns, and who begins changes.
+        pair.side_by_side(size, &message, &mut report).await?;
+        pair.signed(size, &mut report).await?;
+        pair.acknowledged(size, &message, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// What is compared.
+struct Pair {
+    bare: Bare,
+    ours: Ours,
+    rounds: u32,
+}
+
+impl Pair {
+    /// One batch of each to warm up; then they take turns, and who begins changes.
+    async fn side_by_side(&self, size: Size, message: &Message, report: &mut Report) -> Result<()> {
         let (mut theirs, mut mine) = (Batches::default(), Batches::default());
-        for round in 0..=args.rounds {
+        for round in 0..=self.rounds {
             for turn in 0..2 {
                 let of_bare = (round + turn) % 2 == 0;
                 let watch = Watch::start();
                 if of_bare {
-                    bare.batch(size, &message, size.batch).await?;
+                    in_time("quinn", self.bare.batch(size, message, size.batch)).await?;
                 } else {
-                    ours.batch(size.batch, again(&message), |message| {
+                    let take = |message| {
                         std::hint::black_box(message);
-                    })
-                    .await?;
+                    };
+                    in_time("comm", self.ours.batch(size.batch, again(message), take)).await?;
                 }
                 if round > 0 {
                     let batches = if of_bare { &mut theirs } else { &mut mine };
@@ -103,29 +123,46 @@ async fn measure(args: &Args) -> Result<Report> {
                 }
             }
         }
-        let quiet = bare.singles(size, &message, size.singles).await?;
+        let quiet = in_time("quinn", self.bare.singles(size, message, size.singles)).await?;
         report.rows.push(row("quinn", size, &theirs, quiet));
-        let quiet = ours.singles(size.singles, again(&message), drop).await?;
+        let singles = self.ours.singles(size.singles, again(message), drop);
+        let quiet = in_time("comm", singles).await?;
         report.rows.push(row("comm", size, &mine, quiet));
         let ratio = mine.messages_s() / theirs.messages_s();
         report.comm_over_quinn.push(Ratio { bytes: size.bytes, ratio });
+        Ok(())
+    }
 
+    async fn signed(&self, size: Size, report: &mut Report) -> Result<()> {
         let signatures = Signatures::new(size)?;
-        let (batches, share) = signatures.race(&ours, args.rounds).await?;
-        let quiet = signatures.singles(&ours).await?;
+        let (batches, share) = signatures.race(&self.ours, self.rounds).await?;
+        let quiet = in_time("comm_signed", signatures.singles(&self.ours)).await?;
         report.rows.push(row("comm_signed", size, &batches, quiet));
         report.checked.push(share);
+        Ok(())
+    }
 
+    async fn acknowledged(&self, size: Size, message: &Message, report: &mut Report) -> Result<()> {
         let mut batches = Batches::default();
-        for _ in 0..args.rounds {
+        for _ in 0..self.rounds {
             let watch = Watch::start();
-            ours.acknowledged(&message, size.signed, ACKS_AT_ONCE).await?;
+            let sent = self.ours.acknowledged(message, size.signed, ACKS_AT_ONCE);
+            in_time("ack", sent).await?;
             batches.push(&watch, size.signed);
         }
-        let quiet = ours.acknowledged(&message, size.singles, 1).await?;
-        report.rows.push(row("ack", size, &batches, quiet));
+        let sent = self.ours.acknowledged(message, size.singles, 1);
+        report.rows.push(row("ack", size, &batches, in_time("ack", sent).await?));
+        Ok(())
     }
-    Ok(report)
+}
+
+/// A transport that stands still is an error, not a wait without end.
+pub(super) async fn in_time<T>(
+    what: &'static str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let done = tokio::time::timeout(LIMIT, work).await;
+    done.with_context(|| format!("{what} stands still"))?.context(what)
 }
 
 fn row(what: &str, size: Size, batches: &Batches, mut quiet: Vec<f64>) -> Row {
@@ -164,7 +201,7 @@ impl Batches {
         1.0 / median(&self.seconds)
     }
 
-    fn cpu_s_per_message(&self) -> f64 {
+    pub(super) fn cpu_s_per_message(&self) -> f64 {
         median(&self.cpu_seconds)
     }
 }
@@ -193,15 +230,20 @@ fn median(values: &[f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Longer than any step takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
 /// Acknowledged messages under way at once; no more than the other side takes.
 const ACKS_AT_ONCE: usize = 8;
 
 /// Allocations are counted by an allocator that would slow everything else, so in another process.
 mod counting {
+    use std::process::Stdio;
+
     use anyhow::{Context as _, Result, ensure};
     use gossip_api::PkiId;
     use serde::{Deserialize, Serialize};
 
+    use super::in_time;
     use crate::lab::comm::bare::Bare;
     use crate::lab::comm::ours::{Ours, again};
     use crate::lab::comm::payload::SIZES;
@@ -219,9 +261,10 @@ mod counting {
     pub(super) fn in_a_process_of_its_own() -> Result<Vec<Count>> {
         let words = ["run", "--quiet", "--release", "--package", "xtask", "--features"];
         let words = words.into_iter().chain(["lab-counting", "--", "bench", "comm"]);
-        let output = cargo(words).args(["--count-allocations", "--json"]).output()?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "counting allocations: {errors}");
+        let mut counting = cargo(words);
+        counting.args(["--count-allocations", "--json"]).stderr(Stdio::inherit());
+        let output = counting.output()?;
+        ensure!(output.status.success(), "counting allocations failed");
         let text = String::from_utf8(output.stdout)?;
         let last = text.lines().last().context("counts on the last line")?;
         Ok(serde_json::from_str(last)?)
@@ -244,16 +287,17 @@ mod counting {
                     }
                 };
                 let before = allocations();
-                bare.batch(size, &message, batch).await?;
+                in_time("quinn", bare.batch(size, &message, batch)).await?;
                 push("quinn", before);
                 let before = allocations();
-                ours.batch(batch, again(&message), drop).await?;
+                in_time("comm", ours.batch(batch, again(&message), drop)).await?;
                 push("comm", before);
                 let before = allocations();
-                signatures.batch(&ours).await?;
+                in_time("comm_signed", signatures.batch(&ours)).await?;
                 push("comm_signed", before);
                 let before = allocations();
-                ours.acknowledged(&message, batch, super::ACKS_AT_ONCE).await?;
+                let sent = ours.acknowledged(&message, batch, super::ACKS_AT_ONCE);
+                in_time("ack", sent).await?;
                 push("ack", before);
             }
         }

@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::ours::Ours;
 use super::payload::Size;
 use super::peers::network;
-use super::rows::{Batches, Watch};
+use super::rows::{Batches, Watch, in_time};
 use crate::lab::crypto::signers::{PEER0_ORG1, PEER0_ORG2, Signer, joined};
 
 /// How much of what checking alone allows was reached.
@@ -36,6 +36,8 @@ pub(crate) struct Share {
     of_cores: f64,
     /// The same, over what the pool does without a transport, in the same rounds.
     of_pool: f64,
+    /// The part of all processor time, both ends and QUIC included, that is spent on checking.
+    of_cpu: f64,
 }
 
 /// Signed messages of one size, and who checks them.
@@ -116,7 +118,7 @@ impl Signatures {
                 let by_wire = (round + turn) % 2 == 0;
                 let watch = Watch::start();
                 if by_wire {
-                    self.batch(ours).await?
+                    in_time("comm_signed", self.batch(ours)).await?
                 } else {
                     self.pool_alone()?
                 }
@@ -129,7 +131,9 @@ impl Signatures {
         let (checked, pool_s) = (arriving.messages_s(), there.messages_s());
         let of_cores = checked / (one_core_s * self.cores as f64);
         let of_pool = checked / pool_s;
-        let share = Share { bytes: self.size.bytes, one_core_s, pool_s, of_cores, of_pool };
+        let of_cpu = 1.0 / (one_core_s * arriving.cpu_s_per_message());
+        let bytes = self.size.bytes;
+        let share = Share { bytes, one_core_s, pool_s, of_cores, of_pool, of_cpu };
         Ok((arriving, share))
     }
 
