@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::anchors::Tracker;
+use crate::backlog::Backlog;
 use crate::configure;
 use crate::conflicts;
 use crate::delivery::Delivery;
@@ -66,7 +67,7 @@ pub(crate) struct Shared {
     /// Bounds work that keeps a processor busy.
     pub(crate) processors: Semaphore,
     /// Bounds signatures that wait for a processor.
-    pub(crate) backlog: Arc<Semaphore>,
+    pub(crate) backlog: Backlog,
     pub(crate) clock: Clock,
     pub(crate) metrics: ServiceMetrics,
 }
@@ -210,7 +211,8 @@ impl Effects {
         message: SignedMessage,
         judged: Option<(ChannelId, Option<u64>)>,
     ) {
-        let Ok(place) = Arc::clone(&self.shared.backlog).try_acquire_owned() else {
+        let own_org = self.shared.identities.org_of(&from).as_ref() == Some(&self.shared.org);
+        let Some(place) = self.shared.backlog.place(own_org) else {
             self.shared.metrics.dropped("verification backlog");
             return;
         };
@@ -516,6 +518,7 @@ impl Effects {
         if now >= self.sweep_at {
             self.sweep_at = now.after(SWEEP_EVERY);
             self.sweep(peer, now);
+            self.comm.set_known_alive(alive_by_org(peer));
         }
         for (channel, delivery) in &self.deliveries {
             delivery.set_demand(peer.next_missing(channel), peer.has_room(channel));
@@ -628,6 +631,15 @@ impl Effects {
         self.shared.tasks.spawn(work);
         self.deliveries.insert(name, delivery);
     }
+}
+
+/// How many members of each organisation live, as far as we know.
+fn alive_by_org(peer: &Peer) -> BTreeMap<OrgId, usize> {
+    let mut alive = BTreeMap::new();
+    for org in peer.members().into_iter().filter_map(|member| member.org) {
+        *alive.entry(org).or_default() += 1;
+    }
+    alive
 }
 
 /// What the source calls its newest block, if orderers signed it.

@@ -18,6 +18,7 @@
 //! - When [`Service::stop`] returns no task is left.
 
 mod anchors;
+mod backlog;
 mod configure;
 mod conflicts;
 mod delivery;

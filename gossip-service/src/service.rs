@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::anchors::Tracker;
+use crate::backlog::Backlog;
 use crate::driver::{self, Note, Status};
 use crate::effects::{Effects, Shared};
 use crate::eventer::ConfigEventer;
@@ -141,7 +142,7 @@ impl Service {
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
             processors: Semaphore::new(processors()),
-            backlog: Arc::new(Semaphore::new(BACKLOG_MAX)),
+            backlog: Backlog::new(BACKLOG_MAX),
             clock,
             metrics: ServiceMetrics::new(&parts.registry)?,
         });
