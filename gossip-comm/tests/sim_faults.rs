@@ -97,6 +97,25 @@ fn a_short_partition_delays_streams_and_loses_datagrams() {
     assert_eq!(words(&net, 0).len(), 2, "the connection outlived it");
 }
 
+/// As over packets, see `sim_quic_packets`: an acknowledgement tells the sender what was lost.
+#[test]
+fn what_is_sent_after_a_partition_brings_what_was_sent_before() {
+    for seed in 0..20 {
+        let mut net = star(seed, 2, plain());
+        net.split(|peer| u32::from(peer == 1));
+        (0..5).for_each(|number| send(&mut net, 0, 1, &note(number)));
+        net.run_for(ms(5000));
+        net.heal();
+        let healed = net.now().mono;
+        send(&mut net, 0, 1, &note(5));
+        net.run_for(ms(100));
+        let notes = notes(&net, 1);
+        assert!(notes.iter().all(|(at, _)| at.since(healed) <= ms(15)), "{notes:?}");
+        let numbers: Vec<u64> = notes.into_iter().map(|(_, number)| number).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    }
+}
+
 #[test]
 fn a_long_partition_ends_connections_and_dials_across_fail_until_it_heals() {
     let mut net = star(7, 2, plain());

@@ -294,6 +294,39 @@ fn three_in_ten_lost_and_half_of_the_rest_repeated_lose_and_repeat_nothing() {
 }
 
 /// V12: and with other keys, too.
+/// What is sent after a cut is a probe of its own: nobody waits for the next one that QUIC would send.
+#[test]
+fn who_speaks_twice_a_second_is_heard_half_a_second_after_a_cut_however_long_it_was() {
+    for cut in [1_000, 2_000, 3_000, 5_000, 8_000, 9_000] {
+        for phase in [20, 250, 480] {
+            let mut world = star(cut + phase, 2, &plain());
+            let cut_off = |world: &mut World, is_cut| {
+                world.net.cut_one_way(0, 1, is_cut);
+                world.net.cut_one_way(1, 0, is_cut);
+            };
+            let (mut number, mut healed) = (0, None);
+            for at in (0..cut + 2_000).step_by(10) {
+                if at == 1_000 {
+                    cut_off(&mut world, true);
+                } else if at == 1_000 + cut {
+                    cut_off(&mut world, false);
+                    healed = Some((world.net.now().mono, number));
+                }
+                if at % 500 == phase {
+                    world.net.send(0, 1, &note(number)).unwrap();
+                    number += 1;
+                }
+                world.net.run_for(ms(10));
+            }
+            let (healed, spoken) = healed.unwrap();
+            let (heard, _) = received(&world.net, 1);
+            let last = heard.iter().find(|(_, number)| *number == spoken);
+            let took = last.unwrap_or_else(|| panic!("cut {cut}: nothing is heard")).0.since(healed);
+            assert!(took <= ms(600), "cut {cut}, phase {phase}: {took:?}");
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_packets() {
     let run = |seed| {

@@ -87,6 +87,25 @@ fn each_part_has_a_leader_and_the_whole_has_one_again_within_an_interval() {
     }
 }
 
+// E2 of the threat model; `cargo xtask sim election --partition 1..30` is the same over connections.
+#[test]
+fn two_leaders_last_an_interval_at_most_after_a_partition_of_any_length() {
+    for seed in 0..120 {
+        let mut org = settled(5, seed);
+        let leader = org.leaders()[0];
+        // The leader is in the minority in every other run.
+        let with_leader = seed % 2 == 0;
+        org.split(|index| (index == leader || index == (leader + 1) % 5) == with_leader);
+        let lasts = ms(1_000 + seed * 29_000 / 119);
+        org.run(lasts);
+        org.heal();
+        let took = org.run_until(ms(20_000), |org| org.leaders().len() == 1).unwrap();
+        assert!(took <= ms(2_000), "seed {seed}, {lasts:?}: {took:?}");
+        org.run(ms(5_000));
+        assert_eq!(org.leaders().len(), 1, "seed {seed}, {lasts:?}");
+    }
+}
+
 // hardening E1
 #[test]
 fn with_a_third_of_the_claims_lost_it_settles_on_one_leader() {

@@ -29,6 +29,8 @@ pub(super) struct Half {
     pub(super) outbox: Option<Box<Outbox>>,
     /// What was sent to us and waits for the link to come back.
     pub(super) parked: Option<Box<Parked>>,
+    /// When that comes, now that the link is back.
+    pub(super) revives: Option<Mono>,
 }
 
 /// Where, and who must answer.
@@ -196,6 +198,7 @@ impl Net {
                 last: [Mono::ZERO; 2],
                 outbox: None,
                 parked: None,
+                revives: None,
             };
             if let Some(old) = self.end_mut(at).halves.insert(to, half) {
                 self.drop_parked(&old);
@@ -345,10 +348,11 @@ impl Net {
         match (talks, half.silent_since) {
             (true, Some(since)) => {
                 half.silent_since = None;
-                self.unpark(now, at, other, since);
+                self.await_revival(now, at, other, since);
             }
             (false, None) => {
                 half.silent_since = Some(now);
+                half.revives = None;
                 let task = NetTask::Idle { at, other, conn: half.conn, since: now };
                 self.later.push((now.after(idle_after), task));
             }

@@ -71,6 +71,8 @@ pub(super) enum NetTask {
     Closed { at: usize, other: usize, conn: u64, reason: Option<CloseReason> },
     /// A connection that was silent since `since` may have been so for too long.
     Idle { at: usize, other: usize, conn: u64, since: Mono },
+    /// What waited for a link may come now that the link is back.
+    Revival { at: usize, other: usize, conn: u64, due: Mono },
     /// The identity shown on a connection may have run out.
     Expiry { at: usize, other: usize, conn: u64 },
     /// An exchange may have been silent for too long.
@@ -88,6 +90,7 @@ impl NetTask {
             | Self::DialOver { at, .. }
             | Self::Closed { at, .. }
             | Self::Idle { at, .. }
+            | Self::Revival { at, .. }
             | Self::Expiry { at, .. }
             | Self::Patience { at, .. }
             | Self::Notify { at, .. } => *at,
@@ -203,6 +206,10 @@ impl Net {
                 self.closed(now, at, other, conn, reason)
             }
             NetTask::Idle { at, other, conn, since } => self.idle(now, at, other, conn, since),
+            NetTask::Revival { at, other, conn, due } => {
+                self.revive(now, at, other, conn, due);
+                None
+            }
             NetTask::Expiry { at, other, conn } => {
                 self.check_expiry(now, at, other, conn);
                 None

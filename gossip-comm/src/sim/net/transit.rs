@@ -340,6 +340,13 @@ impl Net {
             self.park(parcel);
             return None;
         }
+        if self.end(to).halves.get(&from).is_some_and(|half| half.revives.is_some()) {
+            self.hurry_revival(now, to, from);
+            if matches!(self.lane(&parcel.cargo), Lane::Ordered(_)) {
+                self.park(parcel);
+                return None;
+            }
+        }
         let parcel = self.pass_downlink(now, parcel)?;
         if self.end(to).halves.get(&from).is_none_or(|half| half.conn != conn) {
             self.drop_one(DropCause::ConnectionGone);
@@ -421,21 +428,47 @@ impl Net {
         }
     }
 
-    /// Sends on their way again what waited for the link between the two.
-    pub(super) fn unpark(&mut self, now: Mono, to: usize, from: usize, silent_since: Mono) {
-        let Some(half) = self.end_mut(to).halves.get_mut(&from) else { return };
-        let Some(parked) = half.parked.take() else { return };
-        // A sender probes a silent link ever more rarely, so that the next probe is up to as far away as
-        // the silence was long.
+    /// The link is back: what waited for it comes with the sender's next probe. It probes a silent link ever
+    /// more rarely, so that the next probe is up to as far away as the silence was long.
+    pub(super) fn await_revival(&mut self, now: Mono, to: usize, from: usize, silent_since: Mono) {
+        let Some(half) = self.end(to).halves.get(&from) else { return };
+        if half.parked.is_none() {
+            return;
+        }
         let silence = u64::try_from(now.since(silent_since).as_nanos()).unwrap_or(u64::MAX);
         let wire = self.wire_between(from, to);
         let wait = self.dice.up_to(silence) + self.base_latency(from, to, &wire);
-        let at = Mono::from_nanos(now.as_nanos().saturating_add(wait));
-        if let Some(half) = self.end_mut(from).halves.get_mut(&to) {
-            half.last.iter_mut().for_each(|last| *last = at.max(*last));
+        self.revive_at(Mono::from_nanos(now.as_nanos().saturating_add(wait)), to, from);
+    }
+
+    /// Whatever arrives is acknowledged, from which its sender sees what was lost: that comes a round trip later.
+    fn hurry_revival(&mut self, now: Mono, to: usize, from: usize) {
+        let wire = self.wire_between(from, to);
+        let round_trip = 2 * self.base_latency(from, to, &wire);
+        let due = Mono::from_nanos(now.as_nanos().saturating_add(round_trip));
+        let revives = self.end(to).halves.get(&from).and_then(|half| half.revives);
+        if revives.is_some_and(|revives| due < revives) {
+            self.revive_at(due, to, from);
         }
-        let tasks =
-            parked.parcels.into_iter().map(|parcel| (at, NetTask::Deliver(Box::new(parcel))));
+    }
+
+    fn revive_at(&mut self, due: Mono, to: usize, from: usize) {
+        let Some(half) = self.end_mut(to).halves.get_mut(&from) else { return };
+        half.revives = Some(due);
+        let conn = half.conn;
+        self.later.push((due, NetTask::Revival { at: to, other: from, conn, due }));
+    }
+
+    /// Hands over what waited, unless the link fell silent again or all of it came before.
+    pub(super) fn revive(&mut self, now: Mono, to: usize, from: usize, conn: u64, due: Mono) {
+        let Some(half) = self.end_mut(to).halves.get_mut(&from) else { return };
+        if half.conn != conn || half.revives != Some(due) {
+            return;
+        }
+        half.revives = None;
+        let parked = half.parked.take().into_iter().flat_map(|parked| parked.parcels);
+        let tasks: Vec<_> =
+            parked.map(|parcel| (now, NetTask::Deliver(Box::new(parcel)))).collect();
         self.later.extend(tasks);
     }
 

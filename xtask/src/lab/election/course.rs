@@ -11,7 +11,7 @@ use gossip_comm::sim::{Cluster, Link, PeerSpec, Timing, seeded};
 use gossip_election::{Election, ElectionConfig, Input as Told};
 use serde::Serialize;
 
-use super::Args;
+use super::{Args, Lengths};
 use super::candidate::{Candidate, Input, Start};
 use super::host::{ORDERER_AWAY, Outside, World};
 use crate::soak::dice::Dice;
@@ -82,7 +82,7 @@ impl Course {
         let failover_ms = self.crash().context("the crash")?;
         let handover_ms = self.stop().context("the graceful stop")?;
         let withheld_extra_ms = self.withhold().context("the withholding")?;
-        let two_leaders_ms = self.partition(secs(args.partition)).context("the partition")?;
+        let two_leaders_ms = self.partition(args.partition).context("the partition")?;
         Ok(Report {
             first_leader_ms,
             failover_ms,
@@ -165,9 +165,12 @@ impl Course {
     }
 
     /// Half of the peers cannot reach the other half; counts how long two lead that hear each other again.
-    fn partition(&mut self, lasts: Duration) -> Result<f64> {
+    fn partition(&mut self, lengths: Lengths) -> Result<f64> {
         let half = u32::try_from(self.specs.len() / 2)?;
         let mut dice = Dice::new(self.seed ^ 0x5eed);
+        let spread = lengths.max.saturating_sub(lengths.min).saturating_mul(1_000);
+        let drawn = Dice::new(self.seed ^ 0x1e46).below(spread.saturating_add(1));
+        let lasts = secs(lengths.min) + Duration::from_millis(drawn);
         let shift = u32::try_from(dice.below(self.specs.len() as u64))?;
         let peers = u32::try_from(self.specs.len())?;
         let side = move |peer: usize| {
