@@ -47,6 +47,22 @@ pub trait MessageCryptoService: Send + Sync {
         block: &Block,
     ) -> Result<(), BlockError>;
 
+    /// As [`verify_block_attestation`](Self::verify_block_attestation), under the channel's present
+    /// configuration, even if the block is older than that.
+    ///
+    /// What two headers with one number are judged by: signatures of orderers that were dismissed since prove
+    /// less than those of orderers in office.
+    ///
+    /// # Errors
+    /// As `verify_block_attestation`.
+    fn verify_block_attestation_presently(
+        &self,
+        channel: &ChannelId,
+        block: &Block,
+    ) -> Result<(), BlockError> {
+        self.verify_block_attestation(channel, block)
+    }
+
     /// Accepts the data of a block whose header and signatures were accepted by
     /// [`verify_block_attestation`](Self::verify_block_attestation), byte for byte: what
     /// [`verify_block`](Self::verify_block) checks, but for the signatures.

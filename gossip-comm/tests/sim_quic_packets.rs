@@ -321,7 +321,8 @@ fn who_speaks_twice_a_second_is_heard_half_a_second_after_a_cut_however_long_it_
             let (healed, spoken) = healed.unwrap();
             let (heard, _) = received(&world.net, 1);
             let last = heard.iter().find(|(_, number)| *number == spoken);
-            let took = last.unwrap_or_else(|| panic!("cut {cut}: nothing is heard")).0.since(healed);
+            let took =
+                last.unwrap_or_else(|| panic!("cut {cut}: nothing is heard")).0.since(healed);
             assert!(took <= ms(600), "cut {cut}, phase {phase}: {took:?}");
         }
     }

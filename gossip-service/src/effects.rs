@@ -411,6 +411,14 @@ impl Effects {
                     Some(Input::HeaderChecked { channel, sequence, from, header, verdict })
                 });
             }
+            Action::JudgeHeader { channel, header, origin } => {
+                self.shared.compute(move |shared| {
+                    let number = header.number;
+                    let then = shared.mcs.verify_block_attestation(&channel, &header);
+                    let now = shared.mcs.verify_block_attestation_presently(&channel, &header);
+                    Some(Input::HeaderJudged { channel, number, origin, then, now })
+                });
+            }
             Action::Recheck { channel, sequence, infos } => self.shared.compute(move |shared| {
                 let held = shared.trust().recheck(shared.clock.now(), &channel, infos);
                 Some(Input::Rechecked { channel, sequence, held })
@@ -645,7 +653,10 @@ fn alive_by_org(peer: &Peer) -> BTreeMap<OrgId, usize> {
 /// What the source calls its newest block, if orderers signed it.
 fn judge_newest(shared: &Shared, channel: ChannelId, newest: &Block) -> Option<Input> {
     match shared.mcs.verify_block_attestation(&channel, newest) {
-        Ok(()) => Some(Input::Probed { channel, newest: newest.header() }),
+        Ok(()) => {
+            let newest = Block { data: bytes::Bytes::new(), ..newest.clone() };
+            Some(Input::Probed { channel, newest })
+        }
         Err(error) => {
             let (number, class) = (newest.number, error.class());
             warn!(%channel, %number, class, %error, "newest header of the source not believed");

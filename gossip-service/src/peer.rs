@@ -33,6 +33,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use crate::node::{self, ChannelPeer, Node, NodeConfig};
+use blocks::shown_block;
 pub use channels::ChannelStatus;
 use channels::PeerChannel;
 pub use words::{Action, Input, JoinRequest, PeerSelf, ReadPurpose};
@@ -137,7 +138,11 @@ impl Machine for Peer {
             Input::SourceFailed(channel) => {
                 self.tell_election(now, &channel, gossip_election::Input::Yield)
             }
-            Input::Probed { channel, newest } => self.on_probed(now, &channel, &newest),
+            Input::Probed { channel, newest } => self.on_probed(now, &channel, newest),
+            Input::HeaderJudged { channel, number, origin, then, now: presently } => {
+                let judged = gossip_state::Input::Judged { number, origin, then, now: presently };
+                self.tell_state(now, &channel, judged)
+            }
             Input::BlockChecked { channel, block, origin, verdict } => {
                 self.on_block_checked(now, &channel, block, origin, verdict)
             }
@@ -249,6 +254,15 @@ impl Peer {
             | Kind::Share
             | Kind::ShareReport => Admit::Drop("kind"),
         }
+    }
+
+    /// Whether a message shows a header that contradicts one that we believe in: worth a look even where
+    /// nothing else about it is wanted.
+    pub fn is_evidence(&self, from: &PkiId, message: &Message) -> bool {
+        let Some((name, block)) = shown_block(message) else { return false };
+        let channel = self.channels.get(name);
+        channel.is_some_and(|channel| channel.state.is_conflict(block))
+            && self.node.is_entitled(name, from)
     }
 
     fn admit_block(&self, header: &MessageHeader) -> Admit {

@@ -23,7 +23,9 @@ pub enum Judged {
 
 /// Asks the peer whether it wants a message, of the header alone, and sorts it by who vouches for it.
 pub fn judge(peer: &Peer, now: Now, from: PkiId, message: SignedMessage) -> Judged {
-    if let Admit::Drop(reason) = peer.admit(now, &from, &message.message.header()) {
+    if let Admit::Drop(reason) = peer.admit(now, &from, &message.message.header())
+        && !peer.is_evidence(&from, &message.message)
+    {
         return Judged::Dropped(reason);
     }
     match message.message.origin() {

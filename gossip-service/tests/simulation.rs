@@ -5,7 +5,11 @@ mod support;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use gossip_api::{Block, SeqNum};
+use gossip_comm::sim::crypto::BlockFactory;
 use gossip_comm::sim::{Link, check};
+use gossip_service::Input;
 use support::Consortium;
 
 const BLOCK_LEN: usize = 4 << 10;
@@ -124,4 +128,109 @@ fn a_tampered_block_is_stored_by_nobody_and_stops_nothing() {
         consortium.cluster.run_for(secs(5));
         assert_same_ledgers(&consortium, 2);
     });
+}
+
+/// Two chains of one authority that differ from block 5 on.
+fn forked(consortium: &Consortium) -> (Vec<Block>, Vec<Block>) {
+    let channel = consortium.cluster.host().channel.clone();
+    let chain = |fork: bool| {
+        let mut factory = BlockFactory::new(&consortium.authority, channel.clone(), BLOCK_LEN);
+        let mut blocks = factory.chain(5);
+        if fork {
+            factory.set_data_len(BLOCK_LEN + 1);
+        }
+        blocks.extend(factory.chain(3));
+        blocks
+    };
+    (chain(false), chain(true))
+}
+
+fn hand_in(consortium: &mut Consortium, peer: usize, block: &Block) {
+    let channel = consortium.cluster.host().channel.clone();
+    let block = block.clone();
+    consortium.cluster.inject(peer, Input::FromSource { channel, block });
+}
+
+fn assert_halted(consortium: &Consortium, chains: [&[Block]; 2]) {
+    for peer in 0..consortium.cluster.peers() {
+        let outside = consortium.outside(peer);
+        assert!((1..=2).contains(&outside.conflicts.len()), "peer {peer} saw it, and keeps little");
+        let conflict = &outside.conflicts[0];
+        assert_eq!((conflict.number.get(), conflict.halt), (5, true), "of peer {peer}");
+        let height = outside.ledger.len();
+        assert!((5..=6).contains(&height), "peer {peer} goes no further: {height}");
+        let is_prefix = chains.iter().any(|chain| chain.starts_with(&outside.ledger));
+        assert!(is_prefix, "the ledger of peer {peer} is one chain");
+        let now = consortium.cluster.now();
+        let status = consortium.cluster.machine(peer).channel_statuses(now).remove(0);
+        assert_eq!(status.halted, Some(SeqNum::new(5)));
+        assert!(status.is_failing() && status.stalled_reason.unwrap().contains("operator"));
+    }
+}
+
+/// B12: orderers give each half of the channel another block with one number.
+#[test]
+fn orderers_that_sign_two_blocks_stop_every_peer_with_evidence() {
+    check(1..6, |seed| {
+        let mut consortium = settled(seed, 8, 2, Link::lan());
+        let (one, other) = forked(&consortium);
+        for block in &one[1..5] {
+            consortium.deliver(block);
+            consortium.cluster.run_for(Duration::from_millis(200));
+        }
+        for number in 5..8 {
+            hand_in(&mut consortium, 0, &one[number]);
+            hand_in(&mut consortium, 1, &other[number]);
+            consortium.cluster.run_for(Duration::from_millis(200));
+        }
+        consortium.cluster.run_for(secs(5));
+        assert_halted(&consortium, [&one, &other]);
+    });
+}
+
+/// Each half has committed its block before it hears of the other half's.
+#[test]
+fn a_fork_during_a_partition_is_found_when_it_heals() {
+    check(1..6, |seed| {
+        let mut consortium = settled(seed, 8, 2, Link::lan());
+        let (one, other) = forked(&consortium);
+        for block in &one[1..5] {
+            consortium.deliver(block);
+            consortium.cluster.run_for(Duration::from_millis(200));
+        }
+        // Peers of organisation 0 here, of organisation 1 there.
+        consortium.cluster.split(|peer| u32::from(peer % 2 == 1));
+        hand_in(&mut consortium, 0, &one[5]);
+        hand_in(&mut consortium, 1, &other[5]);
+        consortium.cluster.run_for(secs(2));
+        assert_eq!(consortium.outside(2).ledger.len(), 6);
+        assert_eq!(consortium.outside(3).ledger.len(), 6);
+        consortium.cluster.heal();
+        // The source's newest header is asked for by somebody: it shows block 5 to whoever has another one.
+        consortium.cluster.run_for(secs(5));
+        let channel = consortium.cluster.host().channel.clone();
+        let newest = Block { data: Bytes::new(), ..other[5].clone() };
+        consortium.cluster.inject(2, Input::Probed { channel, newest });
+        consortium.cluster.run_for(secs(5));
+        assert_halted(&consortium, [&one, &other]);
+    });
+}
+
+/// What one peer asks of the ordering service on a quiet channel, all learn.
+#[test]
+fn a_probed_header_reaches_everybody_and_so_do_its_blocks() {
+    let mut consortium = settled(3, 6, 2, Link::lan());
+    let (blocks, _) = forked(&consortium);
+    let channel = consortium.cluster.host().channel.clone();
+    let newest = Block { data: Bytes::new(), ..blocks[1].clone() };
+    consortium.cluster.inject(4, Input::Probed { channel, newest });
+    consortium.cluster.run_for(secs(2));
+    for peer in 0..6 {
+        let now = consortium.cluster.now();
+        let status = consortium.cluster.machine(peer).channel_statuses(now).remove(0);
+        assert_eq!((status.proved.get(), status.height.get()), (2, 1), "peer {peer}");
+    }
+    consortium.deliver(&blocks[1]);
+    consortium.cluster.run_for(secs(5));
+    assert_same_ledgers(&consortium, 2);
 }

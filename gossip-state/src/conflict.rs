@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gossip_api::{Block, BlockHash, BlockHeader, SeqNum};
+use gossip_api::{Block, BlockHash, BlockHeader, Height, SeqNum};
 
 use crate::words::BlockOrigin;
 
@@ -45,11 +45,21 @@ impl Evidence {
     }
 }
 
+/// What [`Conflicts::prove`] is told of the header that contradicts ours.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) header: Block,
+    /// Whether the policy that is in force now is satisfied as well as the one at the header's number.
+    pub(crate) presently: bool,
+}
+
 /// Headers to compare with, the suspect being verified, and what was proved.
 #[derive(Debug, Default)]
 pub(crate) struct Conflicts {
     /// Hashes of the last committed headers.
     recent: BTreeMap<SeqNum, BlockHash>,
+    /// Headers that were verified, of blocks that are not committed.
+    headers: BTreeMap<SeqNum, (BlockHash, Block)>,
     /// The newest committed configuration.
     last_config: Option<SeqNum>,
     /// One at a time: a flood of forgeries costs one verification each and no memory.
@@ -76,9 +86,25 @@ impl Conflicts {
         while self.recent.len() > RECENT_HEADERS {
             self.recent.pop_first();
         }
+        self.headers = self.headers.split_off(&number.next());
         if is_config {
             self.last_config = Some(number);
+            // What was verified under the old one says nothing under the new one.
+            self.headers.clear();
         }
+    }
+
+    /// Remembers a verified header above the ledger.
+    pub(crate) fn note_header(&mut self, header: Block) {
+        if self.headers.len() < HEADERS_MAX {
+            let hash = header.header().hash();
+            self.headers.entry(header.number).or_insert((hash, bare(header)));
+        }
+    }
+
+    /// The hash of a verified header whose block may not be here yet.
+    pub(crate) fn header_hash(&self, number: SeqNum) -> Option<BlockHash> {
+        self.headers.get(&number).map(|(hash, _)| *hash)
     }
 
     /// The hash of a committed header, if it is recent.
@@ -88,48 +114,58 @@ impl Conflicts {
 
     /// Whether the block contradicts `kept`, is worth a verification, and none is under way.
     pub(crate) fn is_suspect(&self, block: &Block, kept: BlockHash) -> bool {
-        let may_look = self.suspect.is_none() && self.proved.len() < EVIDENCE_MAX;
-        may_look && block.header().hash() != kept
+        self.suspect.is_none() && self.is_news(block, kept)
     }
 
-    pub(crate) fn suspect(&mut self, block: Block, origin: BlockOrigin) {
-        self.suspect = Some((block, origin));
+    /// Whether the block contradicts `kept`, and in a way that is not proved yet.
+    fn is_news(&self, block: &Block, kept: BlockHash) -> bool {
+        let hash = block.header().hash();
+        let known = |conflict: &Conflict| conflict.other.header.hash() == hash;
+        self.proved.len() < EVIDENCE_MAX && hash != kept && !self.proved.iter().any(known)
     }
 
-    /// The suspect, if it is the one whose signatures turned out good.
-    pub(crate) fn take_signed(&mut self, header: &BlockHeader) -> Option<Block> {
-        let is_it = self.suspect.as_ref().is_some_and(|(suspect, _)| suspect.header() == *header);
-        if is_it { self.suspect.take().map(|(suspect, _)| suspect) } else { None }
+    pub(crate) fn suspect(&mut self, header: Block, origin: BlockOrigin) {
+        self.suspect = Some((header, origin));
     }
 
-    /// Whether it was the suspect that turned out forged; then there is none any more.
-    pub(crate) fn take_refused(&mut self, number: SeqNum, origin: BlockOrigin) -> bool {
-        let suspect = self.suspect.as_ref();
-        let is_it = suspect.is_some_and(|(block, from)| block.number == number && *from == origin);
-        if is_it {
-            self.suspect = None;
+    /// The suspect, if it is the one that was judged; then there is none any more.
+    pub(crate) fn take_judged(&mut self, number: SeqNum, origin: BlockOrigin) -> Option<Block> {
+        let suspect = self.suspect.take();
+        let is_it =
+            |(header, from): &(Block, BlockOrigin)| header.number == number && *from == origin;
+        if suspect.as_ref().is_some_and(is_it) {
+            return suspect.map(|(header, _)| header);
         }
-        is_it
+        self.suspect = suspect;
+        None
     }
 
-    /// The suspect is signed as well. Whether that stops the channel depends on its age: what lies
-    /// below the last configuration may be signed with keys that were revoked since.
+    /// The other header is signed as well. Whether that stops the channel depends on who signed, and on its
+    /// age: below the last configuration and far from the tip it is evidence only.
     // fabric-differs: Fabric does not notice conflicts.
     pub(crate) fn prove(
         &mut self,
-        other: Block,
+        other: Signed,
         kept: BlockHash,
         ours: Option<&Block>,
-    ) -> Conflict {
-        let number = other.number;
-        let halt = self.last_config.is_none_or(|config| number > config);
-        let kept_evidence = ours.map(Evidence::of);
-        let conflict = Conflict { number, kept, kept_evidence, other: Evidence::of(&other), halt };
+        height: Height,
+    ) -> Option<Conflict> {
+        let Signed { header, presently } = other;
+        if !self.is_news(&header, kept) {
+            return None;
+        }
+        let number = header.number;
+        let is_above_config = self.last_config.is_none_or(|config| number > config);
+        let is_near = height.get().saturating_sub(number.get()) <= HALT_BELOW_TIP;
+        let halt = presently && (is_above_config || is_near);
+        let ours = ours.or_else(|| self.headers.get(&number).map(|(_, header)| header));
+        let kept_evidence = ours.filter(|ours| ours.header().hash() == kept).map(Evidence::of);
+        let conflict = Conflict { number, kept, kept_evidence, other: Evidence::of(&header), halt };
         self.proved.push(conflict.clone());
         if halt {
             self.halted = Some(self.halted.map_or(number, |old| old.min(number)));
         }
-        conflict
+        Some(conflict)
     }
 
     /// Whether the operator decided for another block of this number.
@@ -156,13 +192,25 @@ impl Conflicts {
             self.proved.remove(index);
         }
         self.halted = None;
+        self.headers.retain(|held, (hash, _)| *held < number || *hash == accept);
         self.pinned = Some((number, accept));
         Some(number)
     }
 }
 
-/// Headers compared with: protocol.md 6 looks back 1,000 blocks.
-const RECENT_HEADERS: usize = 1000;
+/// A block without its data.
+pub(crate) fn bare(block: Block) -> Block {
+    Block { data: bytes::Bytes::new(), ..block }
+}
+
+/// A conflict so far below the tip stops the channel, even below its last configuration.
+const HALT_BELOW_TIP: u64 = 1_000;
+
+/// Committed headers compared with: older ones would not stop the channel.
+const RECENT_HEADERS: usize = 1_000;
+
+/// Verified headers remembered above the ledger: as far as headers are looked at.
+const HEADERS_MAX: usize = 256;
 
 /// Conflicts kept per channel: a second one proves nothing new.
 const EVIDENCE_MAX: usize = 2;

@@ -2,6 +2,7 @@
 
 use gossip_api::{Block, BlockError, BlockHash, Mono, PkiId, SeqNum};
 
+use crate::conflict::{self, Signed};
 use crate::payloads::{Slot, Stage};
 use crate::transfer::StateTransfer;
 use crate::words::{Action, BlockOrigin, DropReason};
@@ -46,17 +47,58 @@ impl StateTransfer {
 
     /// A number that we have already: the same block, or a contradiction that is worth a look.
     pub(crate) fn on_known(&mut self, slot: Slot) -> Vec<Action> {
-        if self.is_conflict(&slot.block) {
-            self.conflicts.suspect(slot.block.clone(), slot.origin);
-            return vec![Action::Verify { block: slot.block, origin: slot.origin }];
+        let Slot { block, origin, .. } = slot;
+        let number = block.number;
+        self.on_sighted(block, origin)
+            .unwrap_or_else(|| vec![self.drop(number, origin, DropReason::Known)])
+    }
+
+    /// A header that contradicts what we believe is judged, one at a time.
+    pub(crate) fn on_sighted(&mut self, block: Block, origin: BlockOrigin) -> Option<Vec<Action>> {
+        if !self.is_conflict(&block) {
+            return None;
         }
-        vec![self.drop(slot.block.number, slot.origin, DropReason::Known)]
+        let header = conflict::bare(block);
+        self.conflicts.suspect(header.clone(), origin);
+        Some(vec![Action::Judge { header, origin }])
+    }
+
+    /// A header that was verified elsewhere: kept for comparison, or a conflict already.
+    pub(crate) fn on_header(&mut self, header: Block) -> Vec<Action> {
+        let number = header.number;
+        match self.believed_hash(number) {
+            Some(_) => self.on_conflict(Signed { header, presently: true }),
+            None if number >= self.height().next_block() && number < self.payloads.window_end() => {
+                self.conflicts.note_header(header);
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Who shows us a header that was not signed is at fault.
+    pub(crate) fn on_judged(
+        &mut self,
+        now: Mono,
+        (number, origin): (SeqNum, BlockOrigin),
+        then: Result<(), BlockError>,
+        presently: bool,
+    ) -> Vec<Action> {
+        let Some(header) = self.conflicts.take_judged(number, origin) else {
+            return vec![self.drop(number, origin, DropReason::NotAsked)];
+        };
+        match then {
+            Ok(()) => self.on_conflict(Signed { header, presently }),
+            Err(error) => self.refuse(now, number, origin, error, true),
+        }
     }
 
     /// Hash of the header that we believe to carry `number`.
     pub(crate) fn believed_hash(&self, number: SeqNum) -> Option<BlockHash> {
         let buffered = self.payloads.get(number).filter(|slot| slot.is_verified());
-        buffered.map(|slot| slot.hash).or_else(|| self.conflicts.committed_hash(number))
+        let buffered = buffered.map(|slot| slot.hash);
+        let committed = || self.conflicts.committed_hash(number);
+        buffered.or_else(committed).or_else(|| self.conflicts.header_hash(number))
     }
 
     /// Whether the block below is known and the block does not continue it.
@@ -105,9 +147,6 @@ impl StateTransfer {
         origin: BlockOrigin,
     ) -> Vec<Action> {
         let number = block.number;
-        if let Some(other) = self.conflicts.take_signed(&block.header()) {
-            return self.on_conflict(other);
-        }
         let below_config = self.is_below_config(number);
         let generation = self.generation;
         let Some(slot) = self.payloads.get_mut(number).filter(|slot| is_answered(slot, block))
@@ -120,6 +159,11 @@ impl StateTransfer {
         }
         slot.stage = Stage::Verified;
         let slot = slot.clone();
+        if let Some(proved) = self.conflicts.header_hash(number).filter(|hash| *hash != slot.hash) {
+            // Nothing of it is told on: an operator decides between the two.
+            let header = conflict::bare(slot.block.clone());
+            return self.contradict(Signed { header, presently: true }, proved);
+        }
         if self.breaks_chain(&slot) {
             self.payloads.remove(number);
             let error = BlockError::PreviousHashMismatch(number);
@@ -165,9 +209,6 @@ impl StateTransfer {
         origin: BlockOrigin,
         error: BlockError,
     ) -> Vec<Action> {
-        if self.conflicts.take_refused(number, origin) {
-            return self.refuse(now, number, origin, error, true);
-        }
         let generation = self.generation;
         let is_policy = matches!(error, BlockError::PolicyNotSatisfied { .. });
         let Some(slot) =
@@ -222,15 +263,19 @@ impl StateTransfer {
         Action::Drop { number, origin, reason }
     }
 
-    pub(crate) fn on_conflict(&mut self, other: Block) -> Vec<Action> {
-        match self.believed_hash(other.number) {
-            Some(kept) => {
-                let ours = self.payloads.get(other.number).filter(|slot| slot.is_verified());
-                let ours = ours.map(|slot| &slot.block);
-                vec![Action::Conflict(Box::new(self.conflicts.prove(other, kept, ours)))]
-            }
+    fn on_conflict(&mut self, other: Signed) -> Vec<Action> {
+        match self.believed_hash(other.header.number) {
+            Some(kept) => self.contradict(other, kept),
             None => Vec::new(),
         }
+    }
+
+    fn contradict(&mut self, other: Signed, kept: BlockHash) -> Vec<Action> {
+        let number = other.header.number;
+        let ours = self.payloads.get(number).filter(|slot| slot.is_verified() && slot.hash == kept);
+        let ours = ours.map(|slot| &slot.block);
+        let proved = self.conflicts.prove(other, kept, ours, self.payloads.height());
+        proved.map(|conflict| Action::Conflict(Box::new(conflict))).into_iter().collect()
     }
 
     /// The operator's word: buffered blocks that it rules out go, with what lies above them.
@@ -238,6 +283,11 @@ impl StateTransfer {
         let next = self.height().next_block();
         let Some(decided) = self.conflicts.resume(accept, next) else { return Vec::new() };
         let mut actions = vec![Action::Resumed { number: decided }];
+        let untold = |slot: &&mut Slot| slot.hash == accept && slot.is_verified() && !slot.accepted;
+        if let Some(slot) = self.payloads.get_mut(decided).filter(untold) {
+            slot.accepted = true;
+            actions.push(Action::Accepted { block: slot.block.clone(), origin: slot.origin });
+        }
         if self.payloads.get(decided).is_none_or(|slot| slot.hash == accept) {
             return actions;
         }

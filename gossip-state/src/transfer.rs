@@ -268,6 +268,13 @@ impl Machine for StateTransfer {
             }
             Input::Verified { block, origin } => self.on_verified(now, &block, origin),
             Input::Refused { number, origin, error } => self.on_refused(now, number, origin, error),
+            Input::Header { header } => self.on_header(header),
+            Input::Sighted { header, origin } => {
+                self.on_sighted(header, origin).unwrap_or_default()
+            }
+            Input::Judged { number, origin, then, now: presently } => {
+                self.on_judged(now, (number, origin), then, presently.is_ok())
+            }
             Input::PeerHeight { peer, height, own_org } => {
                 self.sources.claim(peer, height, own_org);
                 Vec::new()

@@ -41,6 +41,29 @@ pub enum Input {
         /// Why.
         error: BlockError,
     },
+    /// A header whose signatures were verified: its block need not be here yet.
+    Header {
+        /// The block without its data.
+        header: Block,
+    },
+    /// A header, not verified, that [`is_conflict`](crate::StateTransfer::is_conflict) names.
+    Sighted {
+        /// The block, without its data or with it.
+        header: Block,
+        /// Where it came from.
+        origin: BlockOrigin,
+    },
+    /// Answers [`Action::Judge`].
+    Judged {
+        /// The header's number.
+        number: SeqNum,
+        /// As in the action.
+        origin: BlockOrigin,
+        /// The verdict under the policy that was in force at the header's number.
+        then: Result<(), BlockError>,
+        /// The verdict under the policy that is in force now.
+        now: Result<(), BlockError>,
+    },
     /// A peer of the channel that may be asked states its height: a claim.
     PeerHeight {
         /// Who, and where to reach it.
@@ -95,6 +118,14 @@ pub enum Action {
     Verify {
         /// The block.
         block: Block,
+        /// To be repeated in the answer.
+        origin: BlockOrigin,
+    },
+    /// Verify header and signatures of a block that contradicts one that we believe in; answer with
+    /// [`Input::Judged`]. One in flight.
+    Judge {
+        /// The block without its data.
+        header: Block,
         /// To be repeated in the answer.
         origin: BlockOrigin,
     },

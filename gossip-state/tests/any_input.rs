@@ -21,6 +21,8 @@ enum Step {
     Offer { number: usize, flavour: bool, origin: u8 },
     Verdict { index: usize, good: bool },
     Stray { number: u64, good: bool },
+    Judgement { good: bool, dismissed: bool },
+    Header { number: usize, flavour: bool, sighted: bool },
     Commit { good: bool },
     Claim { who: u8, height: u64 },
     Gone(u8),
@@ -38,6 +40,10 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..8_usize, proptest::bool::weighted(0.8))
             .prop_map(|(index, good)| Step::Verdict { index, good }),
         1 => (height.clone(), any::<bool>()).prop_map(|(number, good)| Step::Stray { number, good }),
+        2 => (any::<bool>(), any::<bool>())
+            .prop_map(|(good, dismissed)| Step::Judgement { good, dismissed }),
+        2 => (0..40_usize, any::<bool>(), any::<bool>())
+            .prop_map(|(number, flavour, sighted)| Step::Header { number, flavour, sighted }),
         6 => proptest::bool::weighted(0.8).prop_map(|good| Step::Commit { good }),
         2 => (0..6_u8, height.clone()).prop_map(|(who, height)| Step::Claim { who, height }),
         1 => (0..6_u8).prop_map(Step::Gone),
@@ -93,6 +99,25 @@ fn apply(host: &mut Host, step: Step, blocks: &[Block], other: &[Block]) {
                 Input::Verified { block, origin }
             } else {
                 Input::Refused { number, origin, error }
+            });
+        }
+        Step::Judgement { good, dismissed } => {
+            let is_judge = |action: &Action| matches!(action, Action::Judge { .. });
+            let Some(at) = host.actions.iter().position(is_judge) else { return };
+            let Action::Judge { header, origin } = host.actions.remove(at) else { return };
+            let number = header.number;
+            let error = BlockError::PolicyNotSatisfied { number, policy: "p".into() };
+            let then = if good { Ok(()) } else { Err(error.clone()) };
+            let now = if good && !dismissed { Ok(()) } else { Err(error) };
+            host.tell(Input::Judged { number, origin, then, now });
+        }
+        Step::Header { number, flavour, sighted } => {
+            let header = if flavour { other[number].clone() } else { blocks[number].clone() };
+            let origin = origin(1);
+            host.tell(if sighted {
+                Input::Sighted { header, origin }
+            } else {
+                Input::Header { header }
             });
         }
         Step::Commit { good: true } => host.commit_asked(),

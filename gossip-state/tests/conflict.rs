@@ -10,9 +10,9 @@
 
 mod common;
 
-use common::{Host, chain, fork, n};
+use common::{Host, chain, fork, n, pki};
 use gossip_api::{Block, SeqNum};
-use gossip_state::{Action, Conflict, DropReason, Input};
+use gossip_state::{Action, BlockOrigin, Conflict, DropReason, Input};
 
 fn conflicts(host: &Host) -> Vec<Conflict> {
     let conflicts = host.actions.iter().filter_map(|action| match action {
@@ -113,19 +113,81 @@ fn forged_conflicts_cost_one_verification_each_and_no_memory() {
     assert_eq!(host.height(), 3);
 }
 
-#[test]
-fn below_the_last_configuration_a_conflict_is_evidence_only() {
-    let blocks = chain(4, 10);
+/// Blocks 1 to `len` committed, block 2 of them a configuration; another signed block 1 is shown.
+fn contradicted_below_a_configuration(len: u64, dismissed: bool) -> Conflict {
+    let blocks = chain(len + 1, 10);
     let other = fork(&blocks[..1], 2, 10, 1);
     let mut host = Host::at(1);
     host.configs.insert(2);
-    for block in &blocks[1..3] {
+    host.dismissed = dismissed;
+    let kept = blocks[1].clone();
+    for block in &blocks[1..] {
         host.push(block);
     }
+    assert_eq!(host.height(), len + 1);
+    assert!(host.machine.is_conflict(&other[1]) && !host.machine.is_conflict(&kept));
     host.push(&other[1]);
-    assert!(!conflicts(&host)[0].halt);
-    host.push(&blocks[3]);
-    assert_eq!(host.height(), 4);
+    let found = conflicts(&host);
+    assert_eq!(host.machine.halted().is_some(), found[0].halt);
+    found[0].clone()
+}
+
+#[test]
+fn below_the_last_configuration_a_conflict_near_the_tip_stops_the_channel() {
+    assert!(contradicted_below_a_configuration(3, false).halt);
+    assert!(contradicted_below_a_configuration(1_000, false).halt);
+}
+
+#[test]
+fn what_dismissed_orderers_signed_is_evidence_only() {
+    assert!(!contradicted_below_a_configuration(3, true).halt);
+}
+
+#[test]
+fn a_header_above_the_ledger_contradicts_as_a_block_does() {
+    let blocks = chain(6, 10);
+    let other = fork(&blocks[..3], 6, 10, 1);
+    let mut host = Host::at(1);
+    let header = |block: &Block| Block { data: bytes::Bytes::new(), ..block.clone() };
+    host.tell(Input::Header { header: header(&blocks[3]) });
+    assert!(host.machine.is_conflict(&other[3]));
+    let origin = BlockOrigin::Push { from: pki(4) };
+    host.tell(Input::Sighted { header: header(&other[3]), origin });
+    let found = conflicts(&host);
+    assert_eq!((found[0].number, found[0].halt), (n(3), true));
+    assert_eq!(found[0].kept_evidence.as_ref().unwrap().header, blocks[3].header());
+    assert!(!host.machine.is_conflict(&other[3]), "shown again it says nothing new");
+    assert!(host.blamed().is_empty());
+}
+
+#[test]
+fn a_block_that_contradicts_a_verified_header_is_not_committed_until_the_operator_says_so() {
+    let blocks = chain(4, 10);
+    let other = fork(&blocks[..2], 4, 10, 1);
+    for accepted in [&blocks, &other] {
+        let mut host = Host::at(1);
+        host.tell(Input::Header { header: blocks[2].clone() });
+        host.push(&blocks[1]);
+        host.push(&other[2]);
+        assert_eq!((host.height(), conflicts(&host).len()), (2, 1));
+        host.tell(Input::Resume { accept: accepted[2].header().hash() });
+        host.push(&accepted[2]);
+        assert_eq!(host.height(), 3, "{:?}", host.actions);
+        assert_eq!(host.last_hash, Some(accepted[2].header().hash()));
+    }
+}
+
+#[test]
+fn who_shows_a_forged_contradiction_is_blamed_and_nothing_stops() {
+    let blocks = chain(3, 10);
+    let forged = fork(&blocks[..1], 2, 10, 1);
+    let mut host = Host::at(1);
+    host.push(&blocks[1]);
+    host.forged = vec![forged[1].clone()];
+    let origin = BlockOrigin::Push { from: pki(4) };
+    host.tell(Input::Sighted { header: forged[1].clone(), origin });
+    assert_eq!(host.blamed(), [pki(4)]);
+    assert!(conflicts(&host).is_empty() && host.machine.halted().is_none());
 }
 
 #[test]

@@ -247,6 +247,18 @@ impl MessageCryptoService for Mcs {
         self.check_signatures(channel, block)
     }
 
+    fn verify_block_attestation_presently(
+        &self,
+        channel: &ChannelId,
+        block: &Block,
+    ) -> Result<(), BlockError> {
+        check_decodes(block)?;
+        check_has_metadata(block, 1)?;
+        let current = self.channels.current(channel);
+        let current = current.ok_or_else(|| BlockError::NoSuchChannel(channel.clone()))?;
+        check_signatures(&current, block)
+    }
+
     fn verify_attested_block(
         &self,
         channel: &ChannelId,

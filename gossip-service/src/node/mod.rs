@@ -80,6 +80,8 @@ impl Machine for Node {
             Input::HeaderChecked { channel, sequence, from, header, verdict } => {
                 self.on_header_checked(now, &channel, sequence, from, header, verdict)
             }
+            Input::Probed { channel, header } => self.on_probed(now, &channel, header),
+            Input::Contradicted { channel, header } => self.on_contradicted(now, &channel, &header),
             Input::Leading { channel, leading } => self.on_leading(&channel, leading),
             Input::Lease { channel, peer, until } => self.on_lease(&channel, peer, until),
             Input::Accepted { channel, block, via } => self.on_accepted(now, &channel, &block, via),

@@ -51,6 +51,20 @@ pub enum Input {
         /// The verdict.
         verdict: Result<(), BlockError>,
     },
+    /// Our own source named its newest header, and it holds.
+    Probed {
+        /// The channel.
+        channel: ChannelId,
+        /// The block without its data.
+        header: Block,
+    },
+    /// Orderers signed this header although another one carries its number: others are to know.
+    Contradicted {
+        /// The channel.
+        channel: ChannelId,
+        /// The block without its data.
+        header: Block,
+    },
     /// Whether we lead a channel, and plan how its blocks spread.
     Leading {
         /// The channel.

@@ -157,6 +157,9 @@ impl Peer {
                 let attested = self.node.is_attested(&channel, &block);
                 vec![Action::VerifyBlock { channel, block, origin, attested }]
             }
+            Child::Judge { header, origin } => {
+                vec![Action::JudgeHeader { channel, header, origin }]
+            }
             Child::Commit { blocks, .. } => vec![Action::Commit { channel, blocks }],
             Child::Request { to, id, from, through, bytes_max, patience } => {
                 let request = self.open_request(name, id);
@@ -198,8 +201,28 @@ impl Peer {
                 self.align_delivery(name)
             }
             Child::Resumed { number } => vec![Action::Resumed { channel, number }],
-            Child::Conflict(conflict) => vec![Action::Conflict { channel, conflict }],
+            Child::Conflict(conflict) => {
+                let header = conflict.other.to_block();
+                let shown = node::Input::Contradicted { channel: channel.clone(), header };
+                let mut actions = self.tell_node(now, shown);
+                actions.push(Action::Conflict { channel, conflict });
+                actions
+            }
         }
+    }
+
+    /// Somebody shows another header than ours: it is judged.
+    pub(super) fn on_evidence(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        message: Verified<Message>,
+    ) -> Vec<Action> {
+        let (message, _, _) = message.into_parts();
+        let Some((name, block)) = shown_block(&message) else { return Vec::new() };
+        let origin = BlockOrigin::Push { from };
+        let sighted = gossip_state::Input::Sighted { header: block.clone(), origin };
+        self.tell_state(now, name, sighted)
     }
 
     pub(super) fn on_block_dropped(
@@ -270,6 +293,19 @@ impl Peer {
             }
         };
         vec![action]
+    }
+}
+
+/// The channel and the block of a message that shows one, with its data or without.
+pub(super) const fn shown_block(message: &Message) -> Option<(&ChannelId, &Block)> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "new kinds show no block unless they say so"
+    )]
+    match message {
+        Message::Header(shown) => Some((&shown.channel, &shown.block)),
+        Message::Data(shown) => Some((&shown.channel, &shown.block)),
+        _ => None,
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct PeerChannel {
     pub(crate) lead: Lead,
     pub(crate) delivering: bool,
     pub(crate) refused: BTreeMap<&'static str, u64>,
-    /// Height that a valid block proves.
+    /// Height that a valid block or header proves.
     pub(crate) proved: Height,
 }
 
@@ -31,7 +31,7 @@ pub struct ChannelStatus {
     pub height: Height,
     /// The number that is missing first.
     pub next: SeqNum,
-    /// Height that a valid block proves; what others state is no more than a claim.
+    /// Height that a valid block or header proves; what others state is no more than a claim.
     pub proved: Height,
     /// Whether we lead.
     pub leader: bool,

@@ -87,14 +87,11 @@ impl Peer {
 
     /// A block is valid, for the first time.
     pub(super) fn deliver_block(
-        &mut self,
+        &self,
         channel: &ChannelId,
         block: &Block,
         origin: BlockOrigin,
     ) -> Action {
-        if let Some(held) = self.channels.get_mut(channel) {
-            held.proved = held.proved.max(block.number.height());
-        }
         let message = DataMessage { channel: channel.clone(), block: block.clone() };
         Action::Deliver {
             from: origin.peer().unwrap_or(self.me.pki_id),

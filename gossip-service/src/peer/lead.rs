@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 
 use gossip_api::message::{LeadershipKind, LeadershipMessage};
-use gossip_api::{
-    Block, BlockHeader, ChannelId, Height, Machine, Message, Mono, Now, PkiId, Verified,
-};
+use gossip_api::{Block, ChannelId, Height, Machine, Message, Mono, Now, PkiId, Verified};
 use gossip_election::{Claim, ClaimKind, Election};
 use gossip_state::BlockOrigin;
 
@@ -103,6 +101,9 @@ impl Peer {
     /// The election hears of a height that a verified block proves, and of the hashes that rank candidates.
     pub(super) fn tell_proof(&mut self, now: Now, name: &ChannelId, block: &Block) -> Vec<Action> {
         let height = block.number.height();
+        if let Some(held) = self.channels.get_mut(name) {
+            held.proved = held.proved.max(height);
+        }
         let proved = gossip_election::Input::Proved { height };
         let mut actions = self.tell_election(now, name, proved);
         if block.number.get().is_multiple_of(Election::BEACON_EVERY) {
@@ -127,15 +128,16 @@ impl Peer {
         actions
     }
 
-    /// The ordering service has this header: what does not arrive soon is withheld.
-    pub(super) fn on_probed(
-        &mut self,
-        now: Now,
-        name: &ChannelId,
-        newest: &BlockHeader,
-    ) -> Vec<Action> {
+    /// The ordering service has this header: everybody learns of it, and what does not arrive soon is withheld.
+    pub(super) fn on_probed(&mut self, now: Now, name: &ChannelId, newest: Block) -> Vec<Action> {
         let height = newest.number.height();
-        self.tell_election(now, name, gossip_election::Input::Proved { height })
+        let mut actions = self.tell_election(now, name, gossip_election::Input::Proved { height });
+        let sighted =
+            gossip_state::Input::Sighted { header: newest.clone(), origin: BlockOrigin::Source };
+        actions.extend(self.tell_state(now, name, sighted));
+        let probed = node::Input::Probed { channel: name.clone(), header: newest };
+        actions.extend(self.tell_node(now, probed));
+        actions
     }
 
     /// A term is on disk: what was said after it may go out.

@@ -48,6 +48,9 @@ impl Peer {
         from: PkiId,
         message: Verified<Message>,
     ) -> Vec<Action> {
+        if self.is_evidence(&from, message.message()) {
+            return self.on_evidence(now, from, message);
+        }
         match message.message().kind() {
             Kind::Record
             | Kind::Beats
@@ -258,7 +261,12 @@ impl Peer {
             Child::CheckHeader { channel, sequence, from, header } => {
                 vec![Action::VerifyHeader { channel, sequence, from, header }]
             }
-            Child::Proved { channel, header } => self.tell_proof(now, &channel, &header),
+            Child::Proved { channel, header } => {
+                let mut actions = self.tell_proof(now, &channel, &header);
+                let header = gossip_state::Input::Header { header };
+                actions.extend(self.tell_state(now, &channel, header));
+                actions
+            }
             Child::Blame { peer, reason } => vec![
                 Action::Drop { from: Some(peer), reason },
                 Action::Comm(Command::Close {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use gossip_api::message::MemberEntry;
 use gossip_api::{
-    Block, BlockError, BlockHash, BlockHeader, ChannelId, Endpoint, Epoch, Height, Message, Nonce,
-    OrgId, PeerIdentity, PkiId, SeqNum, Verified,
+    Block, BlockError, BlockHash, ChannelId, Endpoint, Epoch, Height, Message, Nonce, OrgId,
+    PeerIdentity, PkiId, SeqNum, Verified,
 };
 use gossip_comm::{Command, Connected, InboundId, RequestId, ResponseOutcome};
 use gossip_discovery::CheckedMember;
@@ -114,8 +114,21 @@ pub enum Input {
     Probed {
         /// The channel.
         channel: ChannelId,
-        /// The newest header that the source has.
-        newest: BlockHeader,
+        /// The newest block that the source has, without its data.
+        newest: Block,
+    },
+    /// Answer to [`Action::JudgeHeader`].
+    HeaderJudged {
+        /// The channel.
+        channel: ChannelId,
+        /// The header's number.
+        number: SeqNum,
+        /// As in the action.
+        origin: BlockOrigin,
+        /// The verdict under the policy that was in force at the header's number.
+        then: Result<(), BlockError>,
+        /// The verdict under the policy that is in force now.
+        now: Result<(), BlockError>,
     },
     /// Answer to [`Action::VerifyBlock`].
     BlockChecked {
@@ -229,6 +242,16 @@ pub enum Action {
         from: PkiId,
         /// A block without data.
         header: Block,
+    },
+    /// Judge a header that contradicts one believed in, under the policy that was in force at its number and
+    /// under the present one; answered by [`Input::HeaderJudged`].
+    JudgeHeader {
+        /// The channel.
+        channel: ChannelId,
+        /// A block without data.
+        header: Block,
+        /// To be repeated in the answer.
+        origin: BlockOrigin,
     },
     /// Make consecutive blocks durable, and apply a configuration in the last of them; answered by
     /// [`Input::Committed`].

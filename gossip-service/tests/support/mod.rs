@@ -51,6 +51,8 @@ pub struct Outside {
     /// Blocks refused by class.
     pub refused: BTreeMap<&'static str, u64>,
     pub leading: bool,
+    /// What was proved of orderers.
+    pub conflicts: Vec<gossip_state::Conflict>,
 }
 
 /// The world of all peers.
@@ -121,6 +123,14 @@ impl Host for World {
                 let input = Input::HeaderChecked { channel, sequence, from, header, verdict };
                 vec![Effect::InputAfter(self.verify_cost, input)]
             }
+            Action::JudgeHeader { channel, header, origin } => {
+                let crypto = &self.peers[peer].crypto;
+                let number = header.number;
+                let then = crypto.verify_block_attestation(&channel, &header);
+                let present = crypto.verify_block_attestation_presently(&channel, &header);
+                let judged = Input::HeaderJudged { channel, number, origin, then, now: present };
+                vec![Effect::InputAfter(self.verify_cost, judged)]
+            }
             Action::Recheck { channel, sequence, infos } => {
                 let held = self.trust(peer).recheck(now, &channel, infos);
                 vec![Effect::InputAfter(
@@ -160,8 +170,11 @@ impl Host for World {
             | Action::Deliver { .. }
             | Action::Left(_)
             | Action::Led { .. }
-            | Action::Resumed { .. }
-            | Action::Conflict { .. } => Vec::new(),
+            | Action::Resumed { .. } => Vec::new(),
+            Action::Conflict { conflict, .. } => {
+                self.peers[peer].conflicts.push(*conflict);
+                Vec::new()
+            }
         }
     }
 
@@ -332,6 +345,7 @@ impl Consortium {
             block_bytes: 0,
             refused: BTreeMap::new(),
             leading: false,
+            conflicts: Vec::new(),
             uploaded: 0,
             across: 0,
             silent: false,

@@ -71,6 +71,8 @@ pub struct Host {
     pub actions: Vec<Action>,
     /// Blocks that do not verify.
     pub forged: Vec<Block>,
+    /// Whether those who signed were dismissed since.
+    pub dismissed: bool,
 }
 
 impl Host {
@@ -92,6 +94,7 @@ impl Host {
             last_hash: None,
             actions: Vec::new(),
             forged: Vec::new(),
+            dismissed: false,
         };
         host.tell(Input::Started { height: Height::new(height), tip: None });
         host.actions.clear();
@@ -109,6 +112,7 @@ impl Host {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Verify { block, origin } if self.verifies => self.verdict(block, origin),
+            Action::Judge { header, origin } if self.verifies => self.judge(&header, origin),
             Action::Commit { blocks, .. } if self.commits => self.commit(&blocks),
             other => self.actions.push(other),
         }
@@ -122,6 +126,17 @@ impl Host {
         } else {
             self.tell(Input::Verified { block, origin });
         }
+    }
+
+    fn judge(&mut self, header: &Block, origin: BlockOrigin) {
+        assert!(header.data.is_empty(), "headers are judged without data");
+        let number = header.number;
+        let is_forged = self.forged.iter().any(|block| block.header() == header.header());
+        let policy = || "orderers".to_owned();
+        let refused = || Err(BlockError::PolicyNotSatisfied { number, policy: policy() });
+        let then = if is_forged { refused() } else { Ok(()) };
+        let now = if is_forged || self.dismissed { refused() } else { Ok(()) };
+        self.tell(Input::Judged { number, origin, then, now });
     }
 
     pub fn commit(&mut self, blocks: &[Block]) {

@@ -118,6 +118,39 @@ impl Node {
         actions
     }
 
+    /// The newest header of our own source holds. On a quiet channel everybody has it; else everybody learns
+    /// from it that blocks are missing.
+    pub(crate) fn on_probed(&mut self, now: Now, name: &ChannelId, header: Block) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let height = channel.height();
+        let spread = &mut channel.spread;
+        let is_news = spread.refusal(height, header.number).is_none()
+            && !spread.breaks_chain(&header)
+            && spread.slot(header.number).hash().is_none();
+        if is_news { self.prove(now, name, header) } else { Vec::new() }
+    }
+
+    /// Shows our neighbours a header that contradicts the one that we have, and ours: each judges for itself,
+    /// whichever of the two it believes in.
+    pub(crate) fn on_contradicted(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        header: &Block,
+    ) -> Vec<Action> {
+        self.draw_edges(now, name);
+        let Some(channel) = self.channels.get(name) else { return Vec::new() };
+        let edges = channel.spread.edges.clone();
+        let (channel, block) = (name.clone(), header.clone());
+        let theirs = Message::Header(HeaderMessage { channel, block, data_len: 0 });
+        let shown: Vec<Message> =
+            self.bare_header(name, header.number).into_iter().chain([theirs]).collect();
+        let pairs = edges.iter().flat_map(|peer| shown.iter().map(move |message| (peer, message)));
+        pairs
+            .filter_map(|(peer, message)| self.send(name, *peer, Outgoing::Plain(message.clone())))
+            .collect()
+    }
+
     /// A header holds: told on, and its data is awaited.
     pub(super) fn prove(&mut self, now: Now, name: &ChannelId, header: Block) -> Vec<Action> {
         let number = header.number;

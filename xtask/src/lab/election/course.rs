@@ -11,9 +11,9 @@ use gossip_comm::sim::{Cluster, Link, PeerSpec, Timing, seeded};
 use gossip_election::{Election, ElectionConfig, Input as Told};
 use serde::Serialize;
 
-use super::{Args, Lengths};
 use super::candidate::{Candidate, Input, Start};
 use super::host::{ORDERER_AWAY, Outside, World};
+use super::{Args, Lengths};
 use crate::soak::dice::Dice;
 
 /// The last line; docs/simulation.md explains the words.
