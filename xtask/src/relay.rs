@@ -27,9 +27,9 @@ use crate::shell;
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Deliver clients that read at once.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=100))]
     readers: u16,
-    /// Blocks in the ledger; by default twice as many bytes as the relay keeps at hand.
+    /// Blocks in the ledger; by default four times as many bytes as the relay keeps at hand for a group of readers.
     #[arg(long, default_value_t = 400)]
     blocks: u32,
     /// Bytes of a block, some more.

@@ -10,12 +10,11 @@ use gossip_api::{ChannelId, Ledger, LedgerError};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use crate::Failure;
 use crate::config;
-use crate::deliver::{Chain, Deliver, Metrics};
+use crate::deliver::{Chain, Deliver, Metrics, Sharing};
 use crate::grpc::server::{self, AtomicBroadcast, Caller, Listening, Replies};
 use crate::grpc::tls::{TlsPair, bundle};
 use crate::orderers::Us;
@@ -28,7 +27,6 @@ pub(crate) struct Relay {
     tls: TlsPair,
     mutual: bool,
     roots: watch::Sender<Arc<str>>,
-    stop: CancellationToken,
 }
 
 impl Relay {
@@ -53,7 +51,6 @@ impl Relay {
             tls: us.tls.clone(),
             mutual: place.mutual,
             roots: watch::Sender::new("".into()),
-            stop: CancellationToken::new(),
         }))
     }
 
@@ -63,7 +60,9 @@ impl Relay {
         channel: ChannelId,
         ledger: Arc<dyn Ledger>,
     ) -> Result<Arc<dyn Ledger>, LedgerError> {
-        let chain = Arc::new(Chain::new(channel, ledger, self.deliver.metrics()).await?);
+        let chain = Arc::new(
+            Chain::new(channel, ledger, self.deliver.metrics(), Sharing::default()).await?,
+        );
         self.deliver.add(&chain);
         Ok(chain)
     }
@@ -86,7 +85,12 @@ impl Relay {
         self.roots.send_modify(|_| {});
     }
 
-    /// Serves for ever; the answer says why not any more.
+    /// Ends every stream; a client that asks again finds whoever listens then.
+    pub(crate) fn stop(&self) {
+        self.deliver.stopping().cancel();
+    }
+
+    /// Serves until it is stopped; the answer says why not any more.
     pub(crate) async fn serve(&self) -> String {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(listener) = listener else { return "the relay is served already".into() };
@@ -97,7 +101,7 @@ impl Relay {
             roots: self.roots.subscribe(),
         };
         let service = Arc::new(Service(Arc::clone(&self.deliver)));
-        match server::serve(listening, service, self.stop.clone()).await {
+        match server::serve(listening, service, self.deliver.stopping().clone()).await {
             Ok(()) => "the relay was stopped".into(),
             Err(reason) => format!("the relay: {reason}"),
         }

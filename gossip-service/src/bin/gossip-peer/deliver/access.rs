@@ -1,21 +1,22 @@
 //! Who may read: Fabric's checks of a seek request, in Fabric's order.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use gossip_api::{Expiration, PeerIdentity, Wall};
+use gossip_api::{ChannelId, Expiration, PeerIdentity};
+use gossip_comm::wall;
 use peer_mcs::Signed;
 use prost::Message as _;
 
-use super::{Chain, Deliver};
+use super::Deliver;
+use super::chain::Reader;
 use crate::fabric::envelope::{self, Opened};
 use crate::fabric::shapes::{Position, SeekInfo, SeekPosition, Status};
 use crate::grpc::server::Caller;
 
 /// A request that was granted.
 pub(super) struct Seek {
-    pub(super) chain: Arc<Chain>,
+    pub(super) reader: Reader,
     pub(super) next: u64,
     pub(super) stop: u64,
     pub(super) wait: bool,
@@ -54,12 +55,12 @@ impl Deliver {
             .ok_or_else(|| refuse(Status::NotFound, format!("channel {name:?} is not served")))?;
         let seek = SeekInfo::decode(request.data.clone())
             .map_err(|error| bad(format!("the seek info does not decode: {error}")))?;
-        let access = self.admit(&chain, request)?;
+        let access = self.admit(chain.id(), request)?;
         let height = *chain.height().borrow();
         let (next, stop) = range(&seek, height).map_err(bad)?;
         chain.requests.inc();
         Ok(Seek {
-            chain,
+            reader: chain.reader(),
             next,
             stop,
             wait: seek.behavior == SeekInfo::BLOCK_UNTIL_READY,
@@ -89,11 +90,11 @@ impl Deliver {
 
     /// The signature satisfies the channel's Readers policy, and the identity has not run out.
     // fabric: common/deliver/acl.go NewSessionAC
-    fn admit(&self, chain: &Chain, request: Opened) -> Result<Access, Refusal> {
+    fn admit(&self, channel: &ChannelId, request: Opened) -> Result<Access, Refusal> {
         let forbidden = |reason: String| refuse(Status::Forbidden, reason);
         let view = self
             .trust
-            .current(chain.id())
+            .current(channel)
             .ok_or_else(|| refuse(Status::NotFound, "the channel was left"))?;
         let signed = Signed {
             identity: &request.creator,
@@ -116,10 +117,10 @@ impl Deliver {
     pub(super) fn recheck(&self, seek: &mut Seek) -> Result<(), Refusal> {
         let view = self
             .trust
-            .current(seek.chain.id())
+            .current(&seek.reader.channel)
             .ok_or_else(|| refuse(Status::NotFound, "the channel was left"))?;
         if view.sequence() != seek.access.sequence {
-            seek.access = self.admit(&seek.chain, seek.access.request.clone())?;
+            seek.access = self.admit(&seek.reader.channel, seek.access.request.clone())?;
         }
         seek.access.check_time()
     }
@@ -172,12 +173,6 @@ fn range(seek: &SeekInfo, height: u64) -> Result<(u64, u64), String> {
         return Err(format!("content type {} is not known", seek.content_type));
     }
     Ok((start, stop))
-}
-
-/// By the system's clock.
-fn wall() -> Wall {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Wall::from_unix_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Path, below the channel group, of the policy of who may read.

@@ -1,7 +1,7 @@
 //! One channel's blocks as Deliver's clients get them: encoded once, read once, whoever asks.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -9,27 +9,38 @@ use gossip_api::{Block, BlockCodec, ChannelId, Height, Ledger, LedgerError, SeqN
 use peer_mcs::FabricCodec;
 use prometheus::IntCounter;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{Notify, watch};
 
 use super::Metrics;
+use super::lanes::{Found, Lanes, Slot};
 
 /// A ledger whose commits feed those who wait for blocks.
 pub(crate) struct Chain {
     id: ChannelId,
     ledger: Arc<dyn Ledger>,
     height: watch::Sender<u64>,
-    shelf: Mutex<Shelf>,
+    lanes: Mutex<Lanes>,
+    /// Somebody of a lane has come on, or has gone.
+    moved: Notify,
+    patience_max: Duration,
     reads: IntCounter,
-    pub(super) sent: IntCounter,
+    sent: IntCounter,
     pub(super) requests: IntCounter,
 }
 
-/// Blocks at hand, encoded; the first that came is the first to go.
-#[derive(Default)]
-struct Shelf {
-    slots: BTreeMap<u64, Arc<OnceCell<Bytes>>>,
-    order: VecDeque<(u64, usize)>,
-    bytes: usize,
+/// What readers share, and how much they wait for each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sharing {
+    /// Encoded blocks kept at hand for one group of readers; at least one is.
+    pub(crate) lane_bytes_max: usize,
+    /// How long a reader waits for the slowest of its group at a time.
+    pub(crate) patience_max: Duration,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self { lane_bytes_max: 16 << 20, patience_max: Duration::from_secs(5) }
+    }
 }
 
 impl Chain {
@@ -38,13 +49,16 @@ impl Chain {
         id: ChannelId,
         ledger: Arc<dyn Ledger>,
         metrics: &Metrics,
+        sharing: Sharing,
     ) -> Result<Self, LedgerError> {
         let height = ledger.height().await?.get();
         let label = [id.as_str()];
         Ok(Self {
             ledger,
             height: watch::Sender::new(height),
-            shelf: Mutex::default(),
+            lanes: Mutex::new(Lanes::new(sharing.lane_bytes_max)),
+            moved: Notify::new(),
+            patience_max: sharing.patience_max,
             reads: metrics.store_reads.with_label_values(&label),
             sent: metrics.blocks_sent.with_label_values(&label),
             requests: metrics.requests.with_label_values(&label),
@@ -62,16 +76,28 @@ impl Chain {
         self.height.subscribe()
     }
 
-    /// Block `number` as an encoded `DeliverResponse`; nothing above the height.
-    ///
-    /// Whoever asks for a block that is being read waits for that read.
-    pub(crate) async fn block(&self, number: u64) -> Result<Option<Bytes>, LedgerError> {
-        if number >= *self.height.borrow() {
-            return Ok(None);
+    /// Somebody who is going to read blocks in their order.
+    pub(super) fn reader(self: &Arc<Self>) -> Reader {
+        let id = self.lanes().enter();
+        let patience = Patience { left: self.patience_max, since: Instant::now() };
+        Reader {
+            channel: self.id.clone(),
+            height: self.height.subscribe(),
+            sent: self.sent.clone(),
+            chain: Arc::downgrade(self),
+            patience_max: self.patience_max,
+            id,
+            patience,
         }
-        let slot = self.shelf().slots.entry(number).or_default().clone();
-        let claim = Claim { chain: self, number, slot };
-        let read = claim.slot.get_or_try_init(|| async {
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Block `number` for whoever waits for `slot`.
+    async fn read(&self, number: u64, slot: &Slot) -> Result<Bytes, LedgerError> {
+        let read = slot.get_or_try_init(|| async {
             self.reads.inc();
             let block = self.ledger.block(SeqNum::new(number)).await?;
             let block = block.ok_or_else(|| LedgerError::Storage {
@@ -79,48 +105,92 @@ impl Chain {
                 reason: format!("block {number} is not there"),
             })?;
             let encoded = encode(&block);
-            self.shelf().account(number, encoded.len());
+            self.lanes().account(number, slot, encoded.len());
             Ok(encoded)
         });
-        Ok(Some(read.await?.clone()))
-    }
-
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(read.await?.clone())
     }
 }
 
-impl Shelf {
-    /// Counts what was put on the shelf, and makes room again.
-    fn account(&mut self, number: u64, len: usize) {
-        self.order.push_back((number, len));
-        self.bytes = self.bytes.saturating_add(len);
-        while self.bytes > SHELF_BYTES_MAX && self.order.len() > 1 {
-            let Some((oldest, len)) = self.order.pop_front() else { break };
-            self.slots.remove(&oldest);
-            self.bytes = self.bytes.saturating_sub(len);
+/// Reads block after block, together with others who are about as far. It does not keep the chain open:
+/// a client that takes nothing for hours must not hold the ledger of a channel that was left.
+pub(super) struct Reader {
+    pub(super) channel: ChannelId,
+    /// Blocks held, and how to wait for more.
+    pub(super) height: watch::Receiver<u64>,
+    pub(super) sent: IntCounter,
+    chain: Weak<Chain>,
+    patience_max: Duration,
+    id: u64,
+    patience: Patience,
+}
+
+impl Reader {
+    /// Block `number` as an encoded `DeliverResponse`; nothing above the height, or if the channel was left.
+    ///
+    /// Whoever asks for a block that is being read waits for that read. Who is far ahead of others is held
+    /// back until they have come on, within bounds (see [`Lanes`]).
+    pub(super) async fn block(&mut self, number: u64) -> Result<Option<Bytes>, LedgerError> {
+        let Some(chain) = self.chain.upgrade() else { return Ok(None) };
+        if number >= *chain.height.borrow() {
+            return Ok(None);
+        }
+        let slot = self.slot(&chain, number).await;
+        let block = chain.read(number, &slot).await?;
+        if chain.lanes().moved(self.id, number.saturating_add(1)) {
+            chain.moved.notify_waiters();
+        }
+        Ok(Some(block))
+    }
+
+    async fn slot(&mut self, chain: &Chain, number: u64) -> Slot {
+        self.patience.gain(self.patience_max);
+        loop {
+            let moved = chain.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let patient = !self.patience.left.is_zero();
+            let found = chain.lanes().find(self.id, number, patient, Instant::now());
+            match found {
+                Found::Slot(slot) => return slot,
+                Found::NoRoomYet(wait) => {
+                    // Both mean the same: look again.
+                    let _ = tokio::time::timeout(self.patience.left.min(wait), moved).await;
+                    self.patience.spend();
+                }
+            }
         }
     }
-
-    /// Frees a place that nothing came to and that nobody but the map and `claim` knows.
-    fn forget_empty(&mut self, claim: &Claim<'_>) {
-        let Claim { number, slot, .. } = claim;
-        if slot.get().is_none() && Arc::strong_count(slot) <= 2 {
-            self.slots.remove(number);
-        }
-    }
 }
 
-/// Somebody who waits for a block to be read, or goes away before it is.
-struct Claim<'a> {
-    chain: &'a Chain,
-    number: u64,
-    slot: Arc<OnceCell<Bytes>>,
-}
-
-impl Drop for Claim<'_> {
+impl Drop for Reader {
     fn drop(&mut self) {
-        self.chain.shelf().forget_empty(self);
+        let Some(chain) = self.chain.upgrade() else { return };
+        if chain.lanes().leave(self.id) {
+            chain.moved.notify_waiters();
+        }
+    }
+}
+
+/// How long a reader may still be held back: what it waits it first has to have gone on.
+struct Patience {
+    left: Duration,
+    since: Instant,
+}
+
+impl Patience {
+    /// The time since the last wait counts.
+    fn gain(&mut self, max: Duration) {
+        let now = Instant::now();
+        let gained = (now - self.since).saturating_mul(PATIENCE_RATIO);
+        self.left = self.left.saturating_add(gained).min(max);
+        self.since = now;
+    }
+
+    fn spend(&mut self) {
+        let now = Instant::now();
+        self.left = self.left.saturating_sub(now - self.since);
+        self.since = now;
     }
 }
 
@@ -132,16 +202,10 @@ impl Ledger for Chain {
 
     async fn commit(&self, blocks: Vec<Block>) -> Result<Height, LedgerError> {
         let height = self.ledger.commit(blocks.clone()).await?;
-        if self.height.receiver_count() > 0 {
-            let mut shelf = self.shelf();
+        {
+            let mut lanes = self.lanes();
             for block in &blocks {
-                let encoded = encode(block);
-                let number = block.number.get();
-                let len = encoded.len();
-                if shelf.slots.insert(number, Arc::new(OnceCell::new_with(Some(encoded)))).is_none()
-                {
-                    shelf.account(number, len);
-                }
+                lanes.append(block.number.get(), || encode(block));
             }
         }
         self.height.send_replace(height.get());
@@ -184,5 +248,5 @@ fn contents(response: &Bytes) -> Option<Bytes> {
     (rest.len() as u64 == len).then_some(rest)
 }
 
-/// Encoded blocks kept at hand for the readers of one channel; at least one is.
-const SHELF_BYTES_MAX: usize = 32 << 20;
+/// So many times as long as it went on a reader waits for slower ones at most.
+const PATIENCE_RATIO: u32 = 7;

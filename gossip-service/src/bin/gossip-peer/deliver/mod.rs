@@ -1,18 +1,20 @@
 //! Fabric's Deliver, served from ledgers: by the relay of a peer, and by the development orderer.
 //!
 //! ```text
-//!   ledger --commit--> Chain: the newest blocks, encoded once --> Session, Session, ... --> gRPC
-//!                        ^-- one read for whoever asks for the same older block
+//!   ledger --commit--> Chain: blocks at hand, encoded once --> Session, Session, ... --> gRPC
+//!                        ^-- older ones are read once for each group of readers (lanes)
 //! ```
 
 mod access;
 mod chain;
+mod lanes;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -20,9 +22,10 @@ use gossip_api::{ChannelId, MessageCryptoService};
 use peer_mcs::Channels;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-pub(crate) use chain::Chain;
+pub(crate) use chain::{Chain, Sharing};
 
 use crate::grpc::server::{Caller, Replies};
 
@@ -32,9 +35,11 @@ pub(crate) struct Deliver {
     mcs: Arc<dyn MessageCryptoService>,
     /// Requests must name the hash of the certificate that TLS showed.
     mutual: bool,
+    first_seek_within: Duration,
     /// Held by those who commit to them: a channel that is left is served no more.
     chains: RwLock<BTreeMap<ChannelId, Weak<Chain>>>,
     readers: Arc<Semaphore>,
+    stopping: CancellationToken,
     metrics: Metrics,
 }
 
@@ -82,10 +87,23 @@ impl Deliver {
             trust,
             mcs,
             mutual,
+            first_seek_within: FIRST_SEEK_WITHIN,
             chains: RwLock::default(),
             readers: Arc::new(Semaphore::new(STREAMS_MAX)),
+            stopping: CancellationToken::new(),
             metrics,
         }
+    }
+
+    /// When it is cancelled, every stream ends.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// With another patience for clients that ask nothing.
+    #[cfg(test)]
+    pub(crate) fn with_first_seek_within(self, first_seek_within: Duration) -> Self {
+        Self { first_seek_within, ..self }
     }
 
     /// What the chains count with.
@@ -117,5 +135,7 @@ impl Deliver {
     }
 }
 
+/// A stream whose client asks nothing for so long ends.
+const FIRST_SEEK_WITHIN: Duration = Duration::from_secs(30);
 /// Streams served at once, as Fabric's `peer.limits.concurrency.deliverService`.
 const STREAMS_MAX: usize = 2500;

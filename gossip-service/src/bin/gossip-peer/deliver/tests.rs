@@ -1,12 +1,13 @@
 //! Seeks of every kind, good and bad, against a ledger in memory.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use prost::Message as _;
 
+use super::Sharing;
 use crate::dev::bench::{Bench, Who, block};
 use crate::fabric::envelope::{self, Contents};
 use crate::fabric::shapes::{
@@ -219,4 +220,93 @@ async fn many_readers_of_old_and_new_blocks_cost_one_read_of_the_store() {
     };
     futures_util::future::join(futures_util::future::join_all(readers), growth).await;
     assert_eq!(bench.reads(), 30, "old blocks once, new ones not at all");
+}
+
+/// Room for about ten blocks of the bench's.
+const LITTLE: Sharing =
+    Sharing { lane_bytes_max: 12_000, patience_max: Duration::from_millis(300) };
+
+/// Readers of all of `count` blocks, each with its pauses; how long each took, in their order.
+async fn race(bench: &Bench, count: i64, pauses: &[fn(i64) -> u64]) -> Vec<Duration> {
+    let whole = seek(OLDEST, SeekPosition::at(count as u64 - 1));
+    let envelope: Bytes = sealed(bench, Who::Peer, &whole).encode_to_vec().into();
+    let readers = pauses.iter().map(|pause| {
+        let mut replies = ask(bench, vec![envelope.clone()]);
+        async move {
+            let started = Instant::now();
+            for number in 0..count {
+                assert_eq!(next(&mut replies).await, Some(number));
+                tokio::time::sleep(Duration::from_millis(pause(number))).await;
+            }
+            started.elapsed()
+        }
+    });
+    futures_util::future::join_all(readers).await
+}
+
+#[tokio::test]
+async fn fifty_readers_of_many_old_blocks_stay_together_and_each_block_is_read_once() {
+    let bench = Bench::sharing(120, LITTLE).await;
+    // Alike on the whole, and each faster than the others at its time.
+    let pauses: [fn(i64) -> u64; 5] = [
+        |number| (number as u64 / 20) % 2 * 4,
+        |number| (number as u64 / 20 + 1) % 2 * 4,
+        |_| 2,
+        |number| u64::from(number % 10 == 9) * 20,
+        |number| u64::from(number % 30 == 0) * 60,
+    ];
+    race(&bench, 120, &pauses.repeat(10)).await;
+    let reads = bench.reads();
+    assert!(reads <= 126, "{reads} reads of 120 blocks");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_is_left_behind_and_costs_reads_for_itself_alone() {
+    let bench = Bench::sharing(100, LITTLE).await;
+    let whole = sealed(&bench, Who::Peer, &seek(OLDEST, SeekPosition::at(99))).encode_to_vec();
+    let mut stopped = ask(&bench, vec![whole.into()]);
+    assert_eq!(next(&mut stopped).await, Some(0));
+    let took = race(&bench, 100, &[(|_| 1) as fn(i64) -> u64; 10]).await;
+    let longest = took.iter().max().unwrap();
+    assert!(*longest < Duration::from_secs(5), "100 blocks took {longest:?}");
+    assert!(bench.reads() <= 105, "{} reads while one stood still", bench.reads());
+    for number in 1..100 {
+        assert_eq!(next(&mut stopped).await, Some(number), "nothing is lost to it");
+    }
+    assert!(bench.reads() <= 205, "{} reads in all", bench.reads());
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_others_up_for_half_of_their_time_at_most() {
+    let bench = Bench::sharing(200, LITTLE).await;
+    let pauses: [fn(i64) -> u64; 4] = [|_| 5, |_| 5, |_| 5, |_| 60];
+    let took = race(&bench, 200, &pauses).await;
+    let (fast, slow) = (took[..3].iter().max().unwrap(), took[3]);
+    assert!(*fast * 2 < slow, "{fast:?} beside {slow:?}");
+    assert!(bench.reads() <= 400 + 10, "{} reads of 200 blocks", bench.reads());
+}
+
+#[tokio::test]
+async fn who_asks_nothing_is_not_waited_for_and_who_has_asked_may_rest() {
+    let bench = Bench::impatient(Duration::from_millis(200)).await;
+    let mut silent = ask(&bench, Vec::new());
+    let ended = tokio::time::timeout(Duration::from_secs(10), silent.next()).await;
+    assert!(ended.expect("the stream ends").is_none());
+    let good: Bytes = sealed(&bench, Who::Peer, &seek(NEWEST, NEWEST)).encode_to_vec().into();
+    let mut resting = ask(&bench, vec![good]);
+    assert_eq!(next(&mut resting).await, Some(0));
+    assert_eq!(next(&mut resting).await, Some(-200));
+    let open = tokio::time::timeout(Duration::from_millis(500), resting.next()).await;
+    assert!(open.is_err(), "it may ask again");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_tells_its_clients() {
+    let bench = Bench::with_blocks(2).await;
+    let endless = seek(SeekPosition::at(1), SeekPosition::at(u64::MAX));
+    let mut replies = ask(&bench, vec![sealed(&bench, Who::Peer, &endless).encode_to_vec().into()]);
+    assert_eq!(next(&mut replies).await, Some(1));
+    bench.deliver.stopping().cancel();
+    assert_eq!(next(&mut replies).await, Some(-503));
+    assert_eq!(next(&mut replies).await, None);
 }

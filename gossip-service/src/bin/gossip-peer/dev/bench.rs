@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -23,7 +24,7 @@ use super::genesis::{self, Plan, assemble};
 use super::material::{LONG, Member, Org};
 use super::network::signer;
 use super::writer::signed;
-use crate::deliver::{Chain, Deliver, Metrics};
+use crate::deliver::{Chain, Deliver, Metrics, Sharing};
 use crate::fabric::config::BatchSize;
 use crate::fabric::envelope::{self, Contents, Signer};
 use crate::fabric::shapes::{
@@ -56,6 +57,17 @@ pub(crate) struct Bench {
     metrics: Metrics,
     dir: TempDir,
     stop: CancellationToken,
+    seeks: Vec<Arc<AtomicU64>>,
+}
+
+/// What a bench may have instead of what it has by default.
+#[derive(Default)]
+struct Setting {
+    mutual: bool,
+    endpoints: Vec<String>,
+    doubted: bool,
+    sharing: Sharing,
+    first_seek_within: Option<std::time::Duration>,
 }
 
 impl Drop for Bench {
@@ -66,22 +78,39 @@ impl Drop for Bench {
 
 impl Bench {
     pub(crate) async fn with_blocks(count: u64) -> Self {
-        Self::new(count, false, Vec::new()).await
+        Self::new(count, Setting::default()).await
+    }
+
+    /// Whose readers share little room, and wait a little for each other.
+    pub(crate) async fn sharing(count: u64, sharing: Sharing) -> Self {
+        Self::new(count, Setting { sharing, ..Setting::default() }).await
     }
 
     pub(crate) async fn mutual(count: u64) -> Self {
-        Self::new(count, true, Vec::new()).await
+        Self::new(count, Setting { mutual: true, ..Setting::default() }).await
     }
 
     /// With orderers that behave as told, at addresses that the channel names.
     pub(crate) async fn with_orderers(count: u64, scripts: &[Script]) -> Self {
+        Self::played(count, scripts, false).await
+    }
+
+    /// With orderers of which some may lie, and that are told as such by the channel.
+    pub(crate) async fn with_doubted_orderers(count: u64, scripts: &[Script]) -> Self {
+        Self::played(count, scripts, true).await
+    }
+
+    async fn played(count: u64, scripts: &[Script], doubted: bool) -> Self {
         let mut listeners = Vec::new();
         for _ in scripts {
             listeners.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
         }
         let endpoints = listeners.iter().map(|l| l.local_addr().unwrap().to_string()).collect();
-        let bench = Self::new(count, false, endpoints).await;
+        let plan = Setting { endpoints, doubted, ..Setting::default() };
+        let mut bench = Self::new(count, plan).await;
         for (listener, script) in listeners.into_iter().zip(scripts) {
+            let seeks = Arc::new(AtomicU64::new(0));
+            bench.seeks.push(Arc::clone(&seeks));
             let home = bench.dir.path().join("orderer");
             let listening = Listening {
                 listener,
@@ -92,7 +121,7 @@ impl Bench {
                 mutual: false,
                 roots: watch::Sender::new("".into()).subscribe(),
             };
-            let actor = Actor { script: *script, blocks: bench.ledger.clone() };
+            let actor = Actor { script: *script, blocks: bench.ledger.clone(), seeks };
             let stop = bench.stop.clone();
             tokio::spawn(async move { server::serve(listening, Arc::new(actor), stop).await });
         }
@@ -101,10 +130,18 @@ impl Bench {
 
     /// With orderers that nobody is.
     pub(crate) async fn dead(addresses: &[&str]) -> Self {
-        Self::new(1, false, addresses.iter().map(|address| (*address).to_owned()).collect()).await
+        let endpoints = addresses.iter().map(|address| (*address).to_owned()).collect();
+        Self::new(1, Setting { endpoints, ..Setting::default() }).await
     }
 
-    async fn new(count: u64, mutual: bool, endpoints: Vec<String>) -> Self {
+    /// Whose Deliver streams end if nothing is asked for so long.
+    pub(crate) async fn impatient(first_seek_within: std::time::Duration) -> Self {
+        let first_seek_within = Some(first_seek_within);
+        Self::new(1, Setting { first_seek_within, ..Setting::default() }).await
+    }
+
+    async fn new(count: u64, setting: Setting) -> Self {
+        let Setting { mutual, endpoints, doubted, sharing, first_seek_within } = setting;
         let dir = tempfile::tempdir().unwrap();
         let orgs = dir.path().join("orgs");
         let channel = ChannelId::new("trade").unwrap();
@@ -121,6 +158,9 @@ impl Bench {
         ] {
             org.enrol(&dir.path().join(name), &Member { name, role, valid_for }).unwrap();
         }
+        let certs = dir.path().join("orderer/msp/signcerts");
+        let cert = std::fs::read_dir(certs).unwrap().next().unwrap().unwrap().path();
+        let consenter = vec![("orderer".to_owned(), Bytes::from(std::fs::read(cert).unwrap()))];
         let plan = Plan {
             channel: &channel,
             orgs: std::slice::from_ref(&org),
@@ -132,6 +172,7 @@ impl Bench {
                 preferred_max_bytes: 5_000,
             },
             batch_timeout: "1s".into(),
+            consenters: if doubted { consenter } else { Vec::new() },
         };
         let genesis = FabricCodec.split(&genesis::block(&plan)).unwrap();
         let trust = Arc::new(Channels::new());
@@ -139,11 +180,14 @@ impl Bench {
         let local = LocalMsp::from_dir(&dir.path().join("Peer/msp"), "Org1MSP").unwrap();
         let mcs = Arc::new(Mcs::new(Arc::new(local), Arc::clone(&trust)));
         let metrics = Metrics::new(&Registry::new()).unwrap();
-        let deliver = Deliver::new(trust, mcs, mutual, metrics.clone());
+        let mut deliver = Deliver::new(trust, mcs, mutual, metrics.clone());
+        if let Some(within) = first_seek_within {
+            deliver = deliver.with_first_seek_within(within);
+        }
         let ledger = Arc::new(Memory::default());
         ledger.commit(vec![genesis.clone()]).await.unwrap();
         let held: Arc<dyn Ledger> = ledger.clone();
-        let chain = Arc::new(Chain::new(channel.clone(), held, &metrics).await.unwrap());
+        let chain = Arc::new(Chain::new(channel.clone(), held, &metrics, sharing).await.unwrap());
         deliver.add(&chain);
         let stop = CancellationToken::new();
         let bench = Self {
@@ -155,6 +199,7 @@ impl Bench {
             metrics,
             dir,
             stop,
+            seeks: Vec::new(),
         };
         bench.grow(count - 1).await;
         bench
@@ -167,6 +212,11 @@ impl Bench {
             let next = self.successor(&last, &self.channel);
             self.chain.commit(vec![next]).await.unwrap();
         }
+    }
+
+    /// Blocks in the ledger.
+    pub(crate) async fn height(&self) -> u64 {
+        self.ledger.height().await.unwrap().get()
     }
 
     /// A signed block after `last`, with a transaction of `channel`.
@@ -219,6 +269,11 @@ impl Bench {
     /// An organisation that is not in the channel.
     pub(crate) fn another_org(&self) -> Org {
         Org::open(&self.dir.path().join("orgs"), "org2.test", "Org2MSP").unwrap()
+    }
+
+    /// How often each orderer was asked for blocks or headers.
+    pub(crate) fn seeks(&self) -> Vec<u64> {
+        self.seeks.iter().map(|seeks| seeks.load(Ordering::Relaxed)).collect()
     }
 
     /// Blocks read from the ledger to be delivered.
@@ -293,20 +348,35 @@ pub(crate) enum Script {
     Garbage,
     /// Refuses everybody.
     Forbids,
+    /// Gives blocks as they are, and headers of blocks that nobody ordered.
+    InventsHeaders,
 }
 
 struct Actor {
     script: Script,
     blocks: Arc<Memory>,
+    seeks: Arc<AtomicU64>,
 }
 
 impl Actor {
     /// The answer to one request for block `number`.
-    fn play(script: Script, blocks: &Memory, number: u64) -> Option<Reply> {
+    fn play(script: Script, blocks: &Memory, number: u64, headers_only: bool) -> Option<Reply> {
         let held = blocks.0.lock().unwrap();
-        let get = |number: u64| held.get(number as usize).map(|block| FabricCodec.join(block));
+        let get = |number: u64| {
+            let mut block = held.get(number as usize)?.clone();
+            if headers_only {
+                block.data = Bytes::new();
+            }
+            Some(FabricCodec.join(&block))
+        };
         let block = match script {
-            Script::Honest => get(number)?,
+            Script::InventsHeaders if headers_only => {
+                let mut block = held.last()?.clone();
+                block.number = SeqNum::new(number);
+                block.data = Bytes::new();
+                FabricCodec.join(&block)
+            }
+            Script::Honest | Script::InventsHeaders => get(number)?,
             Script::Withholds(from) if number < from => get(number)?,
             Script::Withholds(_) | Script::Stalls => return None,
             Script::Skips => get(number + 1)?,
@@ -337,9 +407,10 @@ fn other_channels_tx() -> Bytes {
 impl AtomicBroadcast for Actor {
     fn deliver(&self, _: Caller, requests: Streaming<Bytes>) -> Replies {
         let (script, blocks) = (self.script, Arc::clone(&self.blocks));
-        let state = (requests, None::<(u64, u64)>);
+        let seeks = Arc::clone(&self.seeks);
+        let state = (requests, None::<(u64, u64, bool)>);
         Box::pin(stream::unfold(state, move |(mut requests, mut seek)| {
-            let blocks = Arc::clone(&blocks);
+            let (blocks, seeks) = (Arc::clone(&blocks), Arc::clone(&seeks));
             async move {
                 if seek.is_none() {
                     let opened = envelope::open(&requests.next().await?.ok()?).unwrap();
@@ -354,17 +425,20 @@ impl AtomicBroadcast for Actor {
                         Position::Newest(_) | Position::NextCommit(_) => newest,
                         Position::Oldest(_) => 0,
                     };
-                    seek = Some((place(info.start), place(info.stop)));
+                    seeks.fetch_add(1, Ordering::Relaxed);
+                    let headers_only = info.content_type == SeekInfo::HEADER_WITH_SIG;
+                    seek = Some((place(info.start), place(info.stop), headers_only));
                 }
-                let (next, stop) = seek?;
+                let (next, stop, headers_only) = seek?;
                 let reply = loop {
-                    match Self::play(script, &blocks, next) {
+                    match Self::play(script, &blocks, next, headers_only) {
                         Some(reply) => break reply,
                         None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
                     }
                 };
                 let response = DeliverResponse { reply: Some(reply) }.encode_to_vec();
-                let goes_on = if next == stop { None } else { Some((next + 1, stop)) };
+                let goes_on =
+                    if next == stop { None } else { Some((next + 1, stop, headers_only)) };
                 Some((Ok(response.into()), (requests, goes_on)))
             }
         }))

@@ -27,6 +27,8 @@ pub(super) struct Plan<'a> {
     pub(super) batch: BatchSize,
     /// A Go duration.
     pub(super) batch_timeout: String,
+    /// Names and certificates of orderers that agree among liars; none if there is one orderer.
+    pub(super) consenters: Vec<(String, Bytes)>,
 }
 
 /// The serialized genesis block.
@@ -111,7 +113,12 @@ fn application(plan: &Plan<'_>) -> ConfigGroup {
 
 fn orderer(plan: &Plan<'_>) -> ConfigGroup {
     let mut values = BTreeMap::new();
-    put(&mut values, "ConsensusType", text("solo"));
+    if plan.consenters.is_empty() {
+        put(&mut values, "ConsensusType", text("solo"));
+    } else {
+        put(&mut values, "ConsensusType", text("BFT"));
+        put(&mut values, "Orderers", consenters(plan));
+    }
     put(&mut values, "BatchSize", plan.batch.encode_to_vec().into());
     put(&mut values, "BatchTimeout", text(&plan.batch_timeout));
     put(&mut values, "Capabilities", capabilities("V2_0"));
@@ -125,6 +132,19 @@ fn orderer(plan: &Plan<'_>) -> ConfigGroup {
     put(&mut org.values, "Endpoints", endpoints.encode_to_vec().into());
     let groups = BTreeMap::from([(plan.orderer.msp_id.clone(), org)]);
     ConfigGroup { groups, values, policies, ..group() }
+}
+
+fn consenters(plan: &Plan<'_>) -> Bytes {
+    let mut orderers = Proto::default();
+    for (id, (host, certificate)) in (1..).zip(&plan.consenters) {
+        let consenter = Proto::default()
+            .uint(1, id)
+            .bytes(2, host.as_bytes())
+            .bytes(4, plan.orderer.msp_id.as_bytes())
+            .bytes(5, certificate);
+        orderers = orderers.message(1, consenter);
+    }
+    orderers.done()
 }
 
 /// The group of an application organisation.

@@ -30,7 +30,7 @@ use tracing::info;
 use super::writer::{self, Entrance};
 use crate::Failure;
 use crate::channels::{in_force, read_genesis};
-use crate::deliver::{Chain, Deliver, Metrics};
+use crate::deliver::{Chain, Deliver, Metrics, Sharing};
 use crate::fabric::envelope::{self, Signer};
 use crate::fabric::shapes::{BroadcastResponse, Status};
 use crate::grpc::server::{self, AtomicBroadcast, Caller, Listening, Replies};
@@ -166,7 +166,9 @@ impl Orderer {
             .join(in_force(&store, view).await?)
             .map_err(|error| Failure::Config(error.to_string()))?;
         let ledger: Arc<dyn Ledger> = Arc::new(store.clone());
-        let chain = Chain::new(id.clone(), ledger, self.deliver.metrics()).await.map_err(run)?;
+        let chain = Chain::new(id.clone(), ledger, self.deliver.metrics(), Sharing::default())
+            .await
+            .map_err(run)?;
         let chain = Arc::new(chain);
         self.deliver.add(&chain);
         let (held, roots) = (Arc::clone(trust), Arc::clone(roots));
