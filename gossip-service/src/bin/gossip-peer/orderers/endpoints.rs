@@ -6,7 +6,8 @@ use gossip_api::ChannelId;
 use peer_mcs::Channel;
 
 use super::{Override, Us};
-use crate::grpc::tls::{bundle, certificates};
+use crate::grpc::tls::bundle;
+use crate::material::certificates;
 
 /// One orderer as the channel's configuration names it, after overrides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +57,9 @@ fn overridden(orderer: &mut Orderer, overrides: &[Override]) -> Result<(), Strin
         return Ok(());
     };
     if let Some(file) = &entry.roots {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            format!("peer.deliveryclient.addressOverrides: cannot read {}: {error}", file.display())
+        let roots = certificates(file).map_err(|failure| {
+            format!("peer.deliveryclient.addressOverrides: {}", failure.sentence())
         })?;
-        let roots = certificates(&text, file)?;
         orderer.roots = bundle(roots.iter().map(Vec::as_slice));
     }
     orderer.address.clone_from(&entry.to);

@@ -1,11 +1,12 @@
 //! The ordering service as a source of blocks: Fabric's Deliver.
 //!
 //! Which orderers there are, and whom to believe that they are it, is asked of the channel's configuration
-//! each time. One orderer gives the blocks; what the others show as their newest header tells whether it
-//! keeps some back. An orderer that fails is the last to be asked again, and none is ever given up.
+//! each time. One orderer gives the blocks; the headers of the others tell whether it keeps some back: where
+//! orderers may lie they are streamed from all of them, elsewhere one is asked for its newest now and then. An orderer that fails is the last to be asked again, and none is ever given up.
 
 mod ask;
 mod endpoints;
+mod headers;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{join_all, pending};
+use futures_util::future::pending;
 use futures_util::stream;
 use gossip_api::{Block, BlockStream, ChannelId, MessageCryptoService, SeqNum, SourceError};
 use tonic::Streaming;
 
 use super::ask::{Asker, Wanted, read, seek_newest};
 use super::endpoints::{Orderer, orderers, random};
+use super::headers::Headers;
 use super::{Record, Us, blame};
 use crate::fabric::shapes::SeekPosition;
 
@@ -35,15 +36,17 @@ struct Running {
     /// Nothing before the orderer has answered.
     replies: Option<Streaming<Bytes>>,
     opening: Option<Task<Result<Streaming<Bytes>, String>>>,
+    /// What the others prove, where orderers may lie.
+    headers: Option<Headers>,
     watch: Watch,
     ended: bool,
 }
 
 /// Whether the orderer keeps blocks back.
 struct Watch {
-    /// When the others are asked next.
+    /// When another one is asked next.
     ask_at: Instant,
-    /// The others being asked: the newest number that one of them proves.
+    /// Another one being asked: the newest number that it proves.
     asking: Option<Task<Option<SeqNum>>>,
     /// The block that is known to exist and has not come, and until when it may.
     suspected: Option<(SeqNum, Instant)>,
@@ -63,6 +66,7 @@ impl Reading {
             look_at: now + LOOK_EVERY,
         };
         let running = Running {
+            headers: self.follow_headers(),
             reading: self,
             replies: None,
             opening: Some(Box::pin(opening)),
@@ -84,29 +88,29 @@ impl Reading {
         self.us.settings.withheld_max.mul_f64(0.5 + jitter)
     }
 
-    /// Asks others for their newest headers: all of them where orderers may lie, else one.
+    /// The headers of all others, if the channel's orderers are to be believed in their majority alone.
     // fabric: internal/pkg/peer/blocksprovider/bft_censorship_monitor.go Monitor
-    // fabric-differs: newest headers are asked for now and then instead of streamed by everybody, for
-    // crash-tolerant orderers too: it costs one small answer, and the orderer may be cut off from its peers.
-    fn ask_others(&self) -> Task<Option<SeqNum>> {
+    fn follow_headers(&self) -> Option<Headers> {
+        let view = self.us.channels.current(&self.channel)?;
+        if view.consenters().is_empty() || self.others.is_empty() {
+            return None;
+        }
+        let others = self.others.clone();
+        Some(Headers::follow(&self.us, &self.mcs, &self.channel, others, self.next))
+    }
+
+    /// Asks one of the others for its newest header.
+    // fabric-differs: crash-tolerant orderers are watched too: it costs one small answer now and then, and
+    // the orderer may be cut off from its peers.
+    fn ask_another(&self) -> Option<Task<Option<SeqNum>>> {
+        let at = (random() as usize).checked_rem(self.others.len())?;
+        let other = self.others.get(at)?.clone();
         let (us, mcs, channel) =
             (Arc::clone(&self.us), Arc::clone(&self.mcs), self.channel.clone());
-        let is_bft =
-            us.channels.current(&channel).is_some_and(|view| !view.consenters().is_empty());
-        let asked: Vec<Orderer> = match self.others.len() {
-            0 => Vec::new(),
-            count if is_bft => self.others.iter().take(count).cloned().collect(),
-            count => self.others.iter().skip(random() as usize % count).take(1).cloned().collect(),
-        };
-        Box::pin(async move {
-            let answers =
-                join_all(asked.iter().map(|other| seek_newest(&us, other, &channel))).await;
-            let proved = answers
-                .into_iter()
-                .flatten()
-                .filter(|block| mcs.verify_block_attestation(&channel, block).is_ok());
-            proved.map(|block| block.number).max()
-        })
+        Some(Box::pin(async move {
+            let block = seek_newest(&us, &other, &channel).await.ok()?;
+            mcs.verify_block_attestation(&channel, &block).ok().map(|()| block.number)
+        }))
     }
 }
 
@@ -162,11 +166,12 @@ impl Running {
 
     async fn happen(&mut self) -> Happened {
         let wake = self.wake_at();
-        let Self { replies, opening, watch, .. } = self;
+        let Self { replies, opening, headers, watch, .. } = self;
         let asking = async {
-            match &mut watch.asking {
-                Some(asking) => asking.await,
-                None => pending().await,
+            match (headers, &mut watch.asking) {
+                (Some(headers), _) => headers.next().await,
+                (None, Some(asking)) => asking.await,
+                (None, None) => pending().await,
             }
         };
         let came = async {
@@ -206,6 +211,11 @@ impl Running {
         if self.watch.suspected.is_some_and(|(number, _)| block.number >= number) {
             self.watch.suspected = None;
         }
+        if let Some(headers) = &self.headers {
+            headers.have_come(self.reading.next);
+            let newest = headers.newest();
+            self.suspect(newest);
+        }
         Ok(block)
     }
 
@@ -229,8 +239,8 @@ impl Running {
         }
         if self.watch.asking.is_none() && now >= self.watch.ask_at {
             self.watch.ask_at = now + self.reading.ask_every();
-            if self.watch.suspected.is_none() {
-                self.watch.asking = Some(self.reading.ask_others());
+            if self.watch.suspected.is_none() && self.headers.is_none() {
+                self.watch.asking = self.reading.ask_another();
             }
         }
         if now >= self.watch.look_at {
@@ -241,6 +251,9 @@ impl Running {
             }
             let current = self.reading.orderer.clone();
             self.reading.others = known.into_iter().filter(|other| *other != current).collect();
+            if self.headers.as_ref().is_none_or(|headers| !headers.is_of(&self.reading.others)) {
+                self.headers = self.reading.follow_headers();
+            }
         }
         Ok(())
     }

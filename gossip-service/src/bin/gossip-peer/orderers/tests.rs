@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use gossip_api::{BlockSource as _, SeqNum, SourceError};
@@ -12,8 +12,12 @@ use crate::dev::bench::{Bench, Script};
 
 /// Reads blocks from 1 to `last` as a peer does: opened again after every failure. Gives the failures.
 async fn read_all(bench: &Bench, source: &OrdererSource, last: u64) -> Vec<String> {
+    read_from(bench, source, 1, last).await
+}
+
+async fn read_from(bench: &Bench, source: &OrdererSource, first: u64, last: u64) -> Vec<String> {
     let mut failures = Vec::new();
-    let mut next = 1;
+    let mut next = first;
     let reading = async {
         while next <= last {
             let mut stream = match source.blocks(&bench.channel, SeqNum::new(next)).await {
@@ -101,6 +105,68 @@ async fn a_block_that_is_refused_later_makes_the_next_orderer_the_first() {
         used.insert(newest.unwrap().0.clone());
     }
     assert_eq!(used.len(), 2);
+}
+
+/// Four orderers that may lie, one of them withholding: found out by headers that are streamed, not asked for
+/// again and again.
+#[tokio::test]
+async fn headers_streamed_from_all_others_convict_the_orderer_that_withholds() {
+    let scripts = [Script::Withholds(8), Script::Honest, Script::Honest, Script::Honest];
+    for _ in 0..24 {
+        let bench = Bench::with_doubted_orderers(6, &scripts).await;
+        let withheld_max = Duration::from_millis(400);
+        let source = OrdererSource::new(Arc::new(bench.us(withheld_max)));
+        let mut stream = source.blocks(&bench.channel, SeqNum::new(1)).await.unwrap();
+        for number in 1..6 {
+            assert_eq!(stream.next().await.unwrap().unwrap().number.get(), number);
+        }
+        // Several times as long as the time between two polls would be.
+        for _ in 0..6 {
+            tokio::time::sleep(withheld_max / 2).await;
+            bench.grow(1).await;
+            if bench.height().await <= 8 {
+                stream.next().await.unwrap().unwrap();
+            }
+        }
+        let all_asked = async {
+            while bench.seeks().iter().sum::<u64>() < 4 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all_asked).await.expect("four streams");
+        let withheld_since = Instant::now();
+        let next = tokio::time::timeout(Duration::from_secs(20), stream.next()).await;
+        let seeks = bench.seeks();
+        assert_eq!(seeks.iter().sum::<u64>(), 4, "one stream from each, no polls: {seeks:?}");
+        match next.expect("blocks, or a verdict, in time").unwrap() {
+            // An honest one was asked first.
+            Ok(block) => assert_eq!(block.number.get(), 8),
+            Err(error) => {
+                assert!(error.to_string().contains("withholds block 8"), "{error}");
+                assert!(withheld_since.elapsed() < withheld_max * 2);
+                drop(stream);
+                let rest = read_from(&bench, &source, 8, 11).await;
+                assert!(rest.is_empty(), "the others have what it kept back: {rest:?}");
+                return;
+            }
+        }
+    }
+    panic!("the one that withholds was never asked first");
+}
+
+#[tokio::test]
+async fn headers_that_nobody_signed_convict_nobody() {
+    let scripts = [Script::InventsHeaders; 4];
+    let bench = Bench::with_doubted_orderers(6, &scripts).await;
+    let source = OrdererSource::new(Arc::new(bench.us(Duration::from_millis(100))));
+    let mut stream = source.blocks(&bench.channel, SeqNum::new(1)).await.unwrap();
+    for number in 1..6 {
+        assert_eq!(stream.next().await.unwrap().unwrap().number.get(), number);
+    }
+    let quiet = tokio::time::timeout(Duration::from_millis(600), stream.next()).await;
+    assert!(quiet.is_err(), "convicted by forgeries: {quiet:?}");
+    bench.grow(1).await;
+    assert_eq!(stream.next().await.unwrap().unwrap().number.get(), 6);
 }
 
 #[tokio::test]
