@@ -1,6 +1,7 @@
 //! gRPC as Fabric speaks it: messages as bytes, the two streams of `orderer.AtomicBroadcast`, TLS.
 
 pub(crate) mod client;
+mod doors;
 pub(crate) mod server;
 pub(crate) mod tls;
 

@@ -17,8 +17,9 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, StreamingService};
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::doors::{Admitted, Doors};
 use super::tls::TlsPair;
 use super::{BROADCAST, DELIVER, MESSAGE_LEN_MAX, Raw};
 
@@ -63,6 +64,7 @@ pub(crate) async fn serve<B: AtomicBroadcast>(
     stop: CancellationToken,
 ) -> Result<(), String> {
     let listener = Arc::new(listening.listener);
+    let doors = Doors::default();
     let mut generations = JoinSet::new();
     let mut current: Option<CancellationToken> = None;
     loop {
@@ -72,7 +74,7 @@ pub(crate) async fn serve<B: AtomicBroadcast>(
                 let next = stop.child_token();
                 let until = next.clone().cancelled_owned();
                 let routes = Routes(Arc::clone(&service));
-                let accepting = incoming(Arc::clone(&listener));
+                let accepting = incoming(Arc::clone(&listener), doors.clone());
                 generations.spawn(server.serve_with_incoming_shutdown(routes, accepting, until));
                 if let Some(before) = current.replace(next) {
                     before.cancel();
@@ -108,14 +110,19 @@ fn builder(tls: &TlsPair, client_roots: Option<&str>) -> Result<Server, String> 
     server.tls_config(config).map_err(|error| super::client::chain(&error))
 }
 
-/// Connections as they come. A failure to accept one (no file descriptors) is no reason to stop listening.
+/// Connections as they come; those too many are closed at once. A failure to accept one (no file
+/// descriptors) is no reason to stop listening.
 fn incoming(
     listener: Arc<TcpListener>,
-) -> impl Stream<Item = Result<tokio::net::TcpStream, std::io::Error>> {
-    stream::unfold(listener, |listener| async move {
+    doors: Doors,
+) -> impl Stream<Item = Result<Admitted, std::io::Error>> {
+    stream::unfold((listener, doors), |(listener, doors)| async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Some((Ok(stream), listener)),
+                Ok((stream, from)) => match doors.admit(stream, from.ip()) {
+                    Ok(admitted) => return Some((Ok(admitted), (listener, doors))),
+                    Err(reason) => debug!(%from, reason, "connection closed"),
+                },
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
@@ -151,8 +158,12 @@ impl<B: AtomicBroadcast> Service<http::Request<Body>> for Routes<B> {
                 BROADCAST => StreamKind::Broadcast,
                 path => return Ok(refusal(path).into_http()),
             };
+            let request_len_max = match stream {
+                StreamKind::Deliver => SEEK_LEN_MAX,
+                StreamKind::Broadcast => MESSAGE_LEN_MAX,
+            };
             let mut grpc = Grpc::new(Raw)
-                .apply_max_message_size_config(Some(MESSAGE_LEN_MAX), Some(MESSAGE_LEN_MAX));
+                .apply_max_message_size_config(Some(request_len_max), Some(MESSAGE_LEN_MAX));
             Ok(grpc.streaming(Method { service, stream }, request).await)
         })
     }
@@ -204,6 +215,8 @@ impl<B: AtomicBroadcast> StreamingService<Bytes> for Method<B> {
 
 /// Deliver as Fabric's peers offer it to applications.
 const PEERS_DELIVER: &str = "/protos.Deliver/Deliver";
+/// A seek is a certificate, a signature and two numbers.
+const SEEK_LEN_MAX: usize = 1 << 20;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(60);

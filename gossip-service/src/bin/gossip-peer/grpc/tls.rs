@@ -1,10 +1,12 @@
 //! TLS material as gRPC wants it, read from the files when it is needed, so that renewed files take effect.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use peer_mcs::read_key_file;
 use tonic::transport::Identity;
+
+use crate::material::certificates;
 
 /// Where a certificate and its key are kept.
 #[derive(Clone, Debug)]
@@ -22,26 +24,14 @@ pub(crate) struct Loaded {
 impl TlsPair {
     /// Reads the files as they are now.
     pub(crate) fn load(&self) -> Result<Loaded, String> {
-        let cert = std::fs::read_to_string(&self.cert)
-            .map_err(|error| format!("cannot read {}: {error}", self.cert.display()))?;
-        let leaf = certificates(&cert, &self.cert)?
-            .into_iter()
-            .next()
-            .ok_or_else(|| format!("{} holds no certificate", self.cert.display()))?;
+        let chain = certificates(&self.cert).map_err(|failure| failure.sentence().to_owned())?;
+        let leaf_hash = peer_mcs::sha256(chain.first().map_or(&[], Vec::as_slice));
         let key = read_key_file(&self.key).map_err(|error| error.to_string())?;
         Ok(Loaded {
-            identity: Identity::from_pem(cert, key.as_bytes()),
-            leaf_hash: Bytes::copy_from_slice(&peer_mcs::sha256(&leaf)),
+            identity: Identity::from_pem(bundle(chain.iter().map(Vec::as_slice)), key.as_bytes()),
+            leaf_hash: Bytes::copy_from_slice(&leaf_hash),
         })
     }
-}
-
-/// The certificates of a PEM text, as DER.
-pub(crate) fn certificates(text: &str, file: &Path) -> Result<Vec<Vec<u8>>, String> {
-    let blocks = pem::parse_many(text)
-        .map_err(|error| format!("{} is not a PEM file: {error}", file.display()))?;
-    let certificates = blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE");
-    Ok(certificates.map(pem::Pem::into_contents).collect())
 }
 
 /// Certificates as one PEM text.
