@@ -11,6 +11,7 @@ use crate::Failure;
 use crate::config::Config;
 
 /// What was read.
+#[derive(Clone)]
 pub(crate) struct Material {
     pub(crate) msp: Arc<LocalMsp>,
     pub(crate) tls: TlsMaterial,

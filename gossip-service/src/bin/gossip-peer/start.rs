@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gossip_api::{
     Checked, ConfigError, Epoch, IdentityMap, IdentityMapConfig, MessageCryptoService, OrgId,
-    SecurityAdvisor,
+    PeerIdentity, SecurityAdvisor,
 };
 use gossip_comm::quic::{QuicComm, QuicParts};
 use gossip_comm::{Clock, Comm, CommConfig, SecretBytes};
@@ -57,7 +57,8 @@ pub(crate) fn run(file: &Path) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Run(format!("cannot start the runtime: {error}")))?;
-    let outcome = runtime.block_on(serve(file, config, machines, material, data, levels));
+    let peer = Daemon { file, config, machines, data, levels };
+    let outcome = runtime.block_on(peer.live(material));
     // What blocks a thread for long, such as a commit on a slow disk, does not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(200));
     outcome
@@ -135,14 +136,53 @@ fn tell_notices(config: &Config) {
     }
 }
 
-async fn serve(
-    file: &Path,
+/// What stays the same for as long as the process runs.
+struct Daemon<'a> {
+    file: &'a Path,
     config: Config,
     machines: PeerConfig,
-    material: Material,
     data: DataDir,
     levels: LogLevels,
-) -> Result<(), Failure> {
+}
+
+/// Why a peer ended.
+enum Ended {
+    /// It is over.
+    Stopped,
+    /// Our identity was renewed: what was read, to begin anew with.
+    Renewed(Box<Material>),
+}
+
+impl Daemon<'_> {
+    /// Runs a peer until it is told to stop. A renewed identity is another peer to everybody, because its
+    /// name is the hash of its certificate: the old one takes its leave, and the new one begins.
+    async fn live(&self, mut material: Material) -> Result<(), Failure> {
+        let mut tries = 1;
+        loop {
+            let begun = Instant::now();
+            match serve(self, material.clone()).await {
+                Ok(Ended::Stopped) => return Ok(()),
+                Ok(Ended::Renewed(renewed)) => {
+                    material = *renewed;
+                    tries = BEGIN_TRIES;
+                }
+                // What the old peer had, such as its addresses, may take a moment to come free.
+                Err(failure) if tries > 1 && begun.elapsed() < BEGIN_WITHIN => {
+                    warn!(
+                        reason = failure.sentence(),
+                        "cannot begin yet under the renewed identity"
+                    );
+                    tries -= 1;
+                    tokio::time::sleep(BEGIN_AGAIN_AFTER).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+async fn serve(daemon: &Daemon<'_>, material: Material) -> Result<Ended, Failure> {
+    let Daemon { file, config, machines, data, levels } = daemon;
     let clock = Clock::start();
     let registry = Registry::new();
     let channels = Arc::new(Channels::new());
@@ -150,7 +190,7 @@ async fn serve(
         Arc::new(Mcs::new(Arc::clone(&material.msp), Arc::clone(&channels)));
     let advisor: Arc<dyn SecurityAdvisor> =
         Arc::new(Advisor::new(Arc::clone(&material.msp), Arc::clone(&channels)));
-    let me = who_we_are(&config, &material, &*mcs, &data.epoch())?;
+    let me = who_we_are(config, &material, &*mcs, &data.epoch())?;
     let identities = IdentityMapConfig::default()
         .checked()
         .map_err(|error| Failure::Config(error.to_string()))?;
@@ -167,7 +207,7 @@ async fn serve(
         registry: registry.clone(),
         clock,
     };
-    let comm = bind(&config, &material, secret, parts)?;
+    let comm = bind(config, &material, secret, parts)?;
     let comm = Arc::new(comm);
     let orderers = Us {
         signer: Signer { identity: me.identity.clone(), mcs: Arc::clone(&mcs) },
@@ -189,7 +229,7 @@ async fn serve(
     let host = Arc::new(host);
     let who =
         Who { endpoint: me.internal_endpoint.clone(), pki_id: me.pki_id, org: me.org.clone() };
-    let joined = Joined::open(&data)
+    let joined = Joined::open(data)
         .map_err(|error| Failure::Config(format!("gossipPeer.dataDir: {error}")))?;
     let membership = Membership {
         data: data.clone(),
@@ -205,7 +245,7 @@ async fn serve(
     let service = Service::start(Parts {
         me,
         network: config.network.clone(),
-        config: machines,
+        config: machines.clone(),
         bootstrap: config.bootstrap.clone(),
         mcs,
         advisor,
@@ -222,12 +262,17 @@ async fn serve(
     for channel in channels {
         service.join(channel).await.map_err(|error| Failure::Run(error.to_string()))?;
     }
+    let levels = levels.clone();
     let operations = Operations { service: service.clone(), registry, who, levels, membership };
+    let identity = material.msp.identity().clone();
     let outcome = tokio::select! {
-        outcome = run_until_signal(file, &config, operations) => outcome,
+        outcome = run_until_signal(file, config, &identity, operations) => outcome,
         error = serve_relay(relay.as_deref()) => Err(Failure::Run(error)),
     };
     info!("stopping");
+    if let Some(relay) = &relay {
+        relay.stop();
+    }
     if tokio::time::timeout(STOP_WITHIN, service.stop()).await.is_err() {
         warn!("tasks were still running, leaving anyway");
     }
@@ -302,8 +347,9 @@ fn bind(
 async fn run_until_signal(
     file: &Path,
     config: &Config,
+    identity: &PeerIdentity,
     operations: Operations,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
     let address = config.operations.listen;
     let listener = tokio::net::TcpListener::bind(address)
         .await
@@ -315,7 +361,7 @@ async fn run_until_signal(
     };
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hang_up = listen(SignalKind::hangup())?;
-    info!(listen = %config.listen, operations = %address, "started");
+    info!(listen = %config.listen, operations = %address, peer = %operations.who.pki_id, "started");
     let reload = Reload {
         host: Arc::clone(&operations.membership.host),
         levels: operations.levels.clone(),
@@ -324,17 +370,20 @@ async fn run_until_signal(
     let signals = async {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = tokio::signal::ctrl_c() => return,
-                _ = hang_up.recv() => reload.run(file),
+                _ = terminate.recv() => return Ended::Stopped,
+                _ = tokio::signal::ctrl_c() => return Ended::Stopped,
+                _ = hang_up.recv() => if let Some(renewed) = reload.run(file, identity) {
+                    return Ended::Renewed(Box::new(renewed));
+                },
             }
         }
     };
     tokio::select! {
         outcome = operations::run(listener, acceptor, router(operations)) => {
-            outcome.map_err(|error| Failure::Run(format!("operations endpoint: {error}")))
+            outcome.map_err(|error| Failure::Run(format!("operations endpoint: {error}")))?;
+            Ok(Ended::Stopped)
         }
-        () = signals => Ok(()),
+        ended = signals => Ok(ended),
     }
 }
 
@@ -346,28 +395,41 @@ struct Reload {
 }
 
 impl Reload {
-    /// Reads certificates and log levels again. What cannot be used changes nothing, and is told.
-    fn run(&self, file: &Path) {
+    /// Reads certificates and log levels again. What cannot be used changes nothing, and is told. Gives what
+    /// was read if our identity is another one than `identity` now.
+    fn run(&self, file: &Path, identity: &PeerIdentity) -> Option<Material> {
         match self.try_run(file) {
-            Ok(()) => info!("certificates and log levels read again"),
-            Err(failure) => error!(
-                "not everything could be read again, the rest is as it was: {}",
-                failure.sentence()
-            ),
+            Ok(material) if material.msp.identity() == identity => {
+                info!("certificates and log levels read again");
+                None
+            }
+            Ok(material) => {
+                info!("our identity was renewed: the peer begins anew under it");
+                Some(material)
+            }
+            Err(failure) => {
+                error!(
+                    "not everything could be read again, the rest is as it was: {}",
+                    failure.sentence()
+                );
+                None
+            }
         }
     }
 
-    fn try_run(&self, file: &Path) -> Result<(), Failure> {
+    fn try_run(&self, file: &Path) -> Result<Material, Failure> {
         let config = config::load(file)?;
         let material = material::load(&config)?;
         for soon in doctor::expiring(&config, &material)? {
             warn!("{soon}");
         }
-        self.host.renew(material.tls).map_err(|error| Failure::Config(error.to_string()))?;
+        let renewed = self.host.renew(material.tls.clone());
+        renewed.map_err(|error| Failure::Config(error.to_string()))?;
         if let Some(acceptor) = &self.acceptor {
             acceptor.reload()?;
         }
-        self.levels.configure(config.log_spec.as_deref()).map_err(Failure::Config)
+        self.levels.configure(config.log_spec.as_deref()).map_err(Failure::Config)?;
+        Ok(material)
     }
 }
 
@@ -378,6 +440,12 @@ fn random_generator() -> Result<ChaCha8Rng, Failure> {
         .map_err(|error| Failure::Run(format!("no randomness from the system: {error}")))?;
     Ok(ChaCha8Rng::from_seed(seed))
 }
+
+/// How often a peer under a renewed identity tries to begin, how long such a try takes at most, and when
+/// the next one comes.
+const BEGIN_TRIES: u32 = 20;
+const BEGIN_WITHIN: Duration = Duration::from_secs(5);
+const BEGIN_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// How long connections may take to end in good order.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
