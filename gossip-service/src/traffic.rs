@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gossip_api::message::ChannelRef;
 use gossip_api::{
-    Block, ChannelId, Envelope, Height, IdentityMap, Mono, PkiId, SeqNum, SignedMessage,
+    Block, ChannelId, Envelope, Height, IdentityMap, Message, Mono, PkiId, SeqNum, SignedMessage,
 };
 use gossip_comm::{Command, Event, InboundId};
 use prometheus::{
@@ -19,6 +19,7 @@ pub(crate) struct Traffic {
     copies: IntCounterVec,
     redundancy: GaugeVec,
     propagation: HistogramVec,
+    header_lead: HistogramVec,
     /// Who waits for which answer of ours.
     asking: BTreeMap<InboundId, PkiId>,
     channels: BTreeMap<ChannelId, Arrivals>,
@@ -31,6 +32,18 @@ struct Arrivals {
     blocks: u64,
     /// When the first copy came of each block that is not committed.
     first: BTreeMap<SeqNum, Mono>,
+    /// When its header came first, of each block whose data has not come.
+    headers: BTreeMap<SeqNum, Mono>,
+}
+
+impl Arrivals {
+    /// A header came, ahead of its data or not.
+    fn header(&mut self, now: Mono, number: SeqNum, height: Height) {
+        let is_ahead = number >= height.next_block() && !self.first.contains_key(&number);
+        if is_ahead && number.get().saturating_sub(height.get()) < ARRIVALS_MAX {
+            self.headers.entry(number).or_insert(now);
+        }
+    }
 }
 
 impl Traffic {
@@ -62,6 +75,14 @@ impl Traffic {
                 .buckets(exponential_buckets(0.001, 2.0, 16)?),
                 &["channel"],
             )?,
+            header_lead: HistogramVec::new(
+                HistogramOpts::new(
+                    "gossip_header_lead_duration",
+                    "Seconds from the arrival of a block's header from a peer to that of its data",
+                )
+                .buckets(exponential_buckets(0.001, 2.0, 16)?),
+                &["channel"],
+            )?,
             asking: BTreeMap::new(),
             channels: BTreeMap::new(),
         };
@@ -70,6 +91,7 @@ impl Traffic {
         registry.register(Box::new(traffic.copies.clone()))?;
         registry.register(Box::new(traffic.redundancy.clone()))?;
         registry.register(Box::new(traffic.propagation.clone()))?;
+        registry.register(Box::new(traffic.header_lead.clone()))?;
         Ok(traffic)
     }
 
@@ -95,6 +117,12 @@ impl Traffic {
             | Event::ResponseEnd { .. } => return,
         };
         count(&self.received, identities, from, message.envelope.encoded_len());
+        if let Message::Header(header) = &message.message
+            && let Some(height) = height(&header.channel)
+        {
+            let arrivals = self.channels.entry(header.channel.clone()).or_default();
+            arrivals.header(now, header.block.number, height);
+        }
         if let (Some(block), Some(ChannelRef::Name(name))) =
             (message.message.block(), message.message.channel())
             && let Some(height) = height(&name)
@@ -113,6 +141,10 @@ impl Traffic {
         if is_new {
             arrivals.blocks = arrivals.blocks.saturating_add(1);
             arrivals.first.insert(block.number, now);
+            if let Some(since) = arrivals.headers.remove(&block.number) {
+                let lead = now.since(since).as_secs_f64();
+                self.header_lead.with_label_values(&[name.as_str()]).observe(lead);
+            }
         }
         #[allow(clippy::cast_precision_loss, reason = "a ratio for people")]
         let redundancy = arrivals.copies as f64 / arrivals.blocks.max(1) as f64;
@@ -122,6 +154,7 @@ impl Traffic {
     /// Blocks below the height are durable.
     pub(crate) fn committed(&mut self, now: Mono, name: &ChannelId, height: Height) {
         let Some(arrivals) = self.channels.get_mut(name) else { return };
+        arrivals.headers = arrivals.headers.split_off(&height.next_block());
         let waiting = arrivals.first.split_off(&height.next_block());
         for since in std::mem::replace(&mut arrivals.first, waiting).into_values() {
             let took = now.since(since).as_secs_f64();

@@ -192,13 +192,25 @@ fn gossip_port(home: &Path) -> u16 {
 }
 
 fn status(operations: u16) -> Option<Value> {
+    serde_json::from_str(&get(operations, "/status")?).ok()
+}
+
+fn get(operations: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, operations)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let request = b"GET /status HTTP/1.1\r\nHost: peer\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: peer\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+}
+
+/// Bytes that a peer has sent to an organisation so far.
+fn sent_to(operations: u16, org: &str) -> u64 {
+    let metrics = get(operations, "/metrics").unwrap();
+    let name = format!("gossip_bytes_sent{{org=\"{org}\"}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    value.map_or(0, |value| value.parse().unwrap())
 }
 
 #[expect(clippy::disallowed_methods, reason = "polls another process, with a deadline")]
@@ -342,4 +354,75 @@ fn an_orderer_with_a_full_disk_says_so_and_loses_nothing_that_it_stored() {
     network.start_orderer();
     let read = network.client("fetch", "peers/peer0.org1.test", 1, &address, &["--to", "1"]);
     assert_eq!(answer(&read)["blocks"], 2);
+}
+
+#[test]
+fn a_removed_organisation_gets_not_one_byte_more_of_peers_nor_of_the_relay() {
+    let root = tempfile::tempdir().unwrap();
+    let mut network = Network::new(root.path(), &["--orgs", "2", "--peers", "1"]);
+    network.start_orderer();
+    network.start_peer("peer0.org1.test", 1);
+    network.start_peer("peer0.org2.test", 2);
+    network.submit(8);
+    network.wait_for_height(3);
+    let (stays, relay) = (network.peers[0].operations, network.peers[0].relay.clone());
+    let read = network.client("fetch", "peers/peer0.org2.test", 2, &relay, &[]);
+    assert_eq!(answer(&read)["blocks"], 3, "a member reads");
+
+    let (dir, address) = (network.dir.display().to_string(), network.address.clone());
+    let removed = run(&["dev", "remove-org", "--dir", &dir, "--org", "2", "--orderer", &address]);
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    let log = network.peers[0].process.log.clone();
+    wait_for("the removal", &mut network.peers[0].process, || {
+        fs::read_to_string(&log).unwrap().contains("configuration applied")
+    });
+    let before = sent_to(stays, "Org2MSP");
+    network.submit(40);
+    wait_for("more blocks", &mut network.peers[0].process, || {
+        status(stays).is_some_and(|status| status["channels"][0]["height"] == 14)
+    });
+    assert_eq!(sent_to(stays, "Org2MSP"), before, "bytes after the removal");
+    let height = status(network.peers[1].operations).unwrap()["channels"][0]["height"].clone();
+    assert!(height.as_u64().unwrap() <= 4, "it has blocks of after its removal: {height}");
+    let more = ["--within", "20"];
+    refusal(&network.client("fetch", "peers/peer0.org2.test", 2, &relay, &more));
+    refusal(&network.client("fetch", "peers/peer0.org2.test", 2, &address, &more));
+}
+
+#[test]
+fn a_renewed_identity_is_taken_over_without_a_new_process() {
+    let root = tempfile::tempdir().unwrap();
+    let mut network = Network::new(root.path(), &["--orgs", "1", "--peers", "3"]);
+    network.start_orderer();
+    network.start_peer("peer0.org1.test", 1);
+    network.start_peer("peer1.org1.test", 1);
+    network.submit(4);
+    network.wait_for_height(2);
+    let (renews, other) = (network.peers[0].operations, network.peers[1].operations);
+    let name = |operations| status(operations).map(|status| status["pki_id"].clone());
+    let old = name(renews).unwrap();
+
+    // What the authority has issued anew: another key, another certificate, the same organisation.
+    let msp = network.peers[0].home.join("msp");
+    let issued = network.dir.join("peers/peer2.org1.test/msp");
+    for dir in ["signcerts", "keystore"] {
+        fs::remove_dir_all(msp.join(dir)).unwrap();
+        fs::rename(issued.join(dir), msp.join(dir)).unwrap();
+    }
+    let pid = network.peers[0].process.child.as_ref().unwrap().id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let is_renewed = || name(renews).is_some_and(|now| now != old);
+    wait_for("the new identity", &mut network.peers[0].process, is_renewed);
+    let new = name(renews).unwrap();
+    wait_for("word of it", &mut network.peers[1].process, || {
+        status(other).is_some_and(|status| status["members"].to_string().contains(&new.to_string()))
+    });
+    network.submit(8);
+    network.wait_for_height(4);
+    let relay = network.peers[0].relay.clone();
+    let read = network.client("fetch", "users/admin.org1.test", 1, &relay, &[]);
+    assert_eq!(answer(&read)["blocks"], 4, "the relay serves on");
+    for peer in &mut network.peers {
+        assert!(peer.process.stop(), "{}", peer.process.log());
+    }
 }

@@ -27,6 +27,8 @@ pub(crate) enum Dev {
     Network(network::NetworkArgs),
     /// Add an organisation to a channel by a configuration update.
     AddOrg(network::AddOrgArgs),
+    /// Remove an organisation from a channel by a configuration update.
+    RemoveOrg(network::RemoveOrgArgs),
     /// Send transactions to an orderer.
     Submit(client::SubmitArgs),
     /// Read and verify blocks from an orderer or a relay.
@@ -38,6 +40,7 @@ pub(crate) fn run(command: &Dev) -> Result<(), Failure> {
     match command {
         Dev::Network(args) => network::create(args),
         Dev::AddOrg(args) => network::add_org(args),
+        Dev::RemoveOrg(args) => network::remove_org(args),
         Dev::Submit(args) => client::submit(args),
         Dev::Fetch(args) => client::fetch(args),
     }

@@ -13,9 +13,9 @@ use time::Duration;
 use super::client::{Broadcasting, Client};
 use super::genesis::{self, Plan, org_group};
 use super::material::{LONG, Member, Org, write};
-use super::update::{adding_org, config_of, signed};
+use super::update::{adding_org, config_of, removing_org, signed};
 use crate::Failure;
-use crate::fabric::config::BatchSize;
+use crate::fabric::config::{BatchSize, Config};
 use crate::fabric::envelope::{Contents, Signer};
 use crate::fabric::shapes::kind;
 
@@ -77,6 +77,23 @@ pub(crate) struct AddOrgArgs {
     orderer: String,
 }
 
+/// Which organisation goes.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveOrgArgs {
+    /// The directory that `dev network` made.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Name of the channel.
+    #[arg(long, default_value = "trade")]
+    channel: String,
+    /// Number of the organisation; not 1, whose administrator sends the update.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..))]
+    org: u8,
+    /// Address of the orderer.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7050")]
+    orderer: String,
+}
+
 /// Writes identities and a genesis block.
 pub(crate) fn create(args: &NetworkArgs) -> Result<(), Failure> {
     if args.dir.exists() {
@@ -105,6 +122,7 @@ pub(crate) fn create(args: &NetworkArgs) -> Result<(), Failure> {
             preferred_max_bytes: args.batch_bytes,
         },
         batch_timeout: args.batch_timeout.clone(),
+        consenters: Vec::new(),
     };
     let block = genesis::block(&plan);
     for place in ["genesis.block", "orderer/genesis.block"] {
@@ -148,49 +166,63 @@ pub(super) fn signer(home: &Path, msp_id: &str) -> Result<Signer, Failure> {
 pub(crate) fn add_org(args: &AddOrgArgs) -> Result<(), Failure> {
     let org = open(&args.dir, args.org)?;
     enrol(&args.dir, &org, args.peers, &[])?;
-    let runtime = super::client::runtime()?;
-    let number = runtime.block_on(vote_in(args, &org)).map_err(Failure::Run)?;
+    let number = vote(&args.dir, &args.channel, &args.orderer, |channel, config| {
+        adding_org(channel, config, (&org.msp_id, org_group(&org)))
+    })?;
     println!("{} is in channel {} by block {number}", org.msp_id, args.channel);
     Ok(())
 }
 
-async fn vote_in(args: &AddOrgArgs, org: &Org) -> Result<u64, String> {
-    let said = |failure: Failure| match failure {
-        Failure::Config(sentence) | Failure::Run(sentence) => sentence,
-    };
-    let channel = channel_id(&args.channel).map_err(said)?;
-    let admin = |number: u8| args.dir.join("users").join(format!("admin.org{number}.test"));
-    let client = Client::new(&admin(1), "Org1MSP", &args.dir.join("genesis.block"), &args.orderer)
-        .map_err(said)?;
-    let (newest, config_block) = client.newest_config(&channel).await?;
-    let config = config_of(&config_block)?;
-    let members = config
-        .channel_group
-        .as_ref()
-        .and_then(|group| group.groups.get("Application"))
-        .map(|group| group.groups.keys().cloned().collect::<Vec<_>>())
-        .unwrap_or_default();
-    let mut admins = Vec::new();
-    for number in 1..args.org {
-        let msp_id = format!("Org{number}MSP");
-        if members.contains(&msp_id) {
-            admins.push(signer(&admin(number), &msp_id).map_err(said)?);
+/// Lets those that are there vote an organisation out.
+pub(crate) fn remove_org(args: &RemoveOrgArgs) -> Result<(), Failure> {
+    let name = format!("Org{}MSP", args.org);
+    let number = vote(&args.dir, &args.channel, &args.orderer, |channel, config| {
+        removing_org(channel, config, &name)
+    })?;
+    println!("{name} is in channel {} no more by block {number}", args.channel);
+    Ok(())
+}
+
+/// Sends an update with the signatures of every member's administrator; the number of its block.
+fn vote(
+    dir: &Path,
+    channel: &str,
+    orderer: &str,
+    update: impl FnOnce(&ChannelId, &Config) -> Result<Bytes, String>,
+) -> Result<u64, Failure> {
+    let channel = channel_id(channel)?;
+    let admin = |number: u8| dir.join("users").join(format!("admin.org{number}.test"));
+    let client = Client::new(&admin(1), "Org1MSP", &dir.join("genesis.block"), orderer)?;
+    let voting = async {
+        let (newest, config_block) = client.newest_config(&channel).await?;
+        let config = config_of(&config_block)?;
+        let root = config.channel_group.as_ref();
+        let members = root.and_then(|group| group.groups.get("Application"));
+        let is_member =
+            |name: &String| members.is_some_and(|members| members.groups.contains_key(name));
+        let mut admins = Vec::new();
+        for number in 1..=u8::MAX {
+            let name = format!("Org{number}MSP");
+            if is_member(&name) {
+                let admin = signer(&admin(number), &name);
+                admins.push(admin.map_err(|failure| failure.sentence().to_owned())?);
+            }
         }
-    }
-    let update = adding_org(&channel, &config, (&org.msp_id, org_group(org)))?;
-    let data = signed(update, &admins)?;
-    let envelope = client.us.signer.seal(Contents {
-        kind: kind::CONFIG_UPDATE,
-        channel: &channel,
-        tls_cert_hash: Bytes::new(),
-        is_transaction: false,
-        data,
-    });
-    let envelope = envelope.map_err(|error| error.to_string())?;
-    let mut broadcasting = Broadcasting::open(&client).await?;
-    broadcasting.send(envelope.encode_to_vec().into()).await?;
-    broadcasting.answer().await?;
-    Ok(newest.saturating_add(1))
+        let data = signed(update(&channel, &config)?, &admins)?;
+        let envelope = client.us.signer.seal(Contents {
+            kind: kind::CONFIG_UPDATE,
+            channel: &channel,
+            tls_cert_hash: Bytes::new(),
+            is_transaction: false,
+            data,
+        });
+        let envelope = envelope.map_err(|error| error.to_string())?;
+        let mut broadcasting = Broadcasting::open(&client).await?;
+        broadcasting.send(envelope.encode_to_vec().into()).await?;
+        broadcasting.answer().await?;
+        Ok(newest.saturating_add(1))
+    };
+    super::client::runtime()?.block_on(voting).map_err(Failure::Run)
 }
 
 const ABSOLUTE_MAX_BYTES: u32 = 49 << 20;

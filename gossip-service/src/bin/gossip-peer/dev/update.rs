@@ -250,18 +250,38 @@ pub(super) fn adding_org(
     current: &Config,
     (name, group): (&str, ConfigGroup),
 ) -> Result<Bytes, String> {
+    changing_orgs(channel, current, |orgs| match orgs.insert(name.to_owned(), group) {
+        Some(_) => Err(format!("{name} is in the channel already")),
+        None => Ok(()),
+    })
+}
+
+/// The update that removes organisation `name`, without signatures.
+pub(super) fn removing_org(
+    channel: &ChannelId,
+    current: &Config,
+    name: &str,
+) -> Result<Bytes, String> {
+    changing_orgs(channel, current, |orgs| match orgs.remove(name) {
+        Some(_) => Ok(()),
+        None => Err(format!("{name} is not in the channel")),
+    })
+}
+
+fn changing_orgs(
+    channel: &ChannelId,
+    current: &Config,
+    change: impl FnOnce(&mut BTreeMap<String, ConfigGroup>) -> Result<(), String>,
+) -> Result<Bytes, String> {
     let root = current.channel_group.as_ref().ok_or("the configuration has no channel group")?;
     let application = root.groups.get(APPLICATION).ok_or("the channel has no applications")?;
-    if application.groups.contains_key(name) {
-        return Err(format!("{name} is in the channel already"));
-    }
     let read = members_of(application);
     let mut write = ConfigGroup {
         version: application.version.saturating_add(1),
         mod_policy: application.mod_policy.clone(),
         ..read.clone()
     };
-    write.groups.insert(name.to_owned(), group);
+    change(&mut write.groups)?;
     let below = |group: ConfigGroup| ConfigGroup {
         version: root.version,
         groups: BTreeMap::from([(APPLICATION.to_owned(), group)]),
@@ -366,6 +386,21 @@ mod tests {
         assert!(application(&mut after).groups.remove("Org2MSP").is_some());
         application(&mut after).version = application(&mut before).version;
         assert_eq!(after, before);
+    }
+
+    #[tokio::test]
+    async fn an_organisation_that_was_added_can_be_removed_once() {
+        let mut case = Case::new().await;
+        let before = case.config.channel_group.clone().unwrap_or_default();
+        case.config = case.apply(&case.update, &[Who::Admin]).expect("authorised");
+        let update = removing_org(&case.bench.channel, &case.config, "Org2MSP").expect("there");
+        let mut next = case.apply(&update, &[Who::Admin]).expect("authorised");
+        let mut after = next.channel_group.take().unwrap_or_default();
+        application(&mut after).version -= 2;
+        assert_eq!(after, before);
+        next.channel_group = Some(after);
+        let again = removing_org(&case.bench.channel, &next, "Org2MSP").expect_err("gone");
+        assert!(again.contains("is not in the channel"), "{again}");
     }
 
     #[tokio::test]
