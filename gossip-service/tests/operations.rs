@@ -255,14 +255,28 @@ fn sighup_reads_certificates_again_and_keeps_the_old_ones_if_the_new_ones_cannot
     let mut peer = Peer::new(root.path(), 0, None, "", "");
     peer.start();
     peer.wait_started();
+    peer.edit("gossipPeer:\n", "gossipPeer:\n  logging: {spec: 'gossip.state=debug:info'}\n");
     peer.signal("-HUP");
     peer.wait_until("the reload", |peer| peer.log().contains("read again"));
+    let spec = |peer: &Peer| peer.get("/logspec").unwrap().json()["spec"].clone();
+    let levels = spec(&peer);
+    assert!(levels.as_str().unwrap().contains("debug"), "{levels}");
     let cert = peer.home.join("tls/server.crt");
     let good = fs::read(&cert).unwrap();
     fs::write(&cert, "rubbish").unwrap();
     peer.signal("-HUP");
     peer.wait_until("the complaint", |peer| peer.log().contains("the rest is as it was"));
+    peer.edit("gossip.state=debug", "gossip.state=warn");
+    peer.signal("-HUP");
+    peer.wait_until("two complaints", |peer| {
+        peer.log().matches("the rest is as it was").count() > 1
+    });
+    assert!(peer.log().contains("server.crt"), "the file is named:\n{}", peer.log());
+    assert_eq!(spec(&peer), levels, "what cannot be used as a whole changes nothing");
     fs::write(&cert, good).unwrap();
+    peer.signal("-HUP");
+    peer.wait_until("the good ones", |peer| peer.log().matches("read again").count() > 3);
+    assert_ne!(spec(&peer), levels);
     assert_eq!(peer.get("/healthz").unwrap().status, 200);
     let (took, well) = peer.stop();
     assert!(well && took < Duration::from_secs(1), "took {took:?}\n{}", peer.log());

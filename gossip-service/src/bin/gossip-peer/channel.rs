@@ -8,6 +8,7 @@ use gossip_api::{BlockHash, ChannelId};
 use crate::Failure;
 use crate::client::ask_well;
 use crate::conflicts;
+use crate::operations::participation::CHANNELS;
 
 /// What is to be done.
 #[derive(Debug, Subcommand)]
@@ -128,6 +129,3 @@ fn path(name: &str) -> Result<String, Failure> {
     }
     Ok(format!("{CHANNELS}/{name}"))
 }
-
-/// Where channels are told.
-const CHANNELS: &str = "/participation/v1/channels";

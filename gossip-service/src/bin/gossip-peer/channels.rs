@@ -48,7 +48,9 @@ impl ConfigHost for TrustHost {
 impl TrustHost {
     /// Lets the transport trust the TLS roots of every joined channel, and cut off whom nobody vouches for.
     pub(crate) fn refresh_roots(&self) -> Result<(), gossip_comm::CommError> {
-        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Held until the transport has what was found: of two that refresh, the later one must win.
+        let own = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tls = own.clone();
         let cas = self.channels.all().into_iter().flat_map(|channel| channel.tls_cas());
         for certificate in cas.map(|ca| ca.certificate.to_vec()) {
             if !tls.roots.contains(&certificate) {
@@ -62,9 +64,7 @@ impl TrustHost {
         }
         Ok(())
     }
-}
 
-impl TrustHost {
     /// Our own certificate, key and roots were read again.
     pub(crate) fn renew(&self, tls: TlsMaterial) -> Result<(), gossip_comm::CommError> {
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls;
@@ -93,7 +93,7 @@ pub(crate) enum JoinError {
     Malformed(String),
     /// It is joined already.
     Exists(ChannelId),
-    /// It is not for us, or contradicts what we hold.
+    /// It contradicts what we hold.
     Refused(String),
     /// Something broke.
     Failed(String),
@@ -128,11 +128,14 @@ impl Membership {
             JoinError::Failed(format!("the genesis block cannot be kept: {error}"))
         })?;
         let outcome = self.enter(service, ChannelFiles::joined(file)).await;
+        let failed = |error: &dyn std::fmt::Display| JoinError::Failed(error.to_string());
         if let Err(reason) = outcome {
             self.channels.leave(&name);
-            self.joined.forget(&name).map_err(|error| JoinError::Failed(error.to_string()))?;
+            self.host.refresh_roots().map_err(|error| failed(&error))?;
+            self.joined.forget(&name).map_err(|error| failed(&error))?;
             return Err(reason);
         }
+        self.joined.settle(&name).map_err(|error| failed(&error))?;
         Ok(name)
     }
 
@@ -143,13 +146,7 @@ impl Membership {
             Failure::Run(reason) => JoinError::Failed(reason),
         })?;
         self.host.refresh_roots().map_err(|error| JoinError::Failed(error.to_string()))?;
-        service.join(channel).await.map_err(|error| {
-            if matches!(error, GossipError::NotAMember(_)) {
-                JoinError::Refused(error.to_string())
-            } else {
-                JoinError::Failed(error.to_string())
-            }
-        })
+        service.join(channel).await.map_err(|error| JoinError::Failed(error.to_string()))
     }
 
     /// Leaves a channel, now and at the next start; tells whether it was joined. The ledger is kept.

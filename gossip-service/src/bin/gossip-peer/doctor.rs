@@ -3,7 +3,6 @@
 use std::net::ToSocketAddrs as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use gossip_api::{Expiration, MessageCryptoService as _};
@@ -218,8 +217,7 @@ fn days_until(seconds: i64) -> i64 {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    gossip_comm::wall().as_unix_seconds()
 }
 
 /// A clock that lags behind the last change of a file on this machine has been set back.

@@ -36,12 +36,16 @@ impl Joined {
         self.file(channel, "left").exists()
     }
 
-    /// Keeps a channel's genesis block; returns where.
+    /// Keeps a channel's genesis block; returns where. From now on the next start joins it.
     pub(crate) fn add(&self, channel: &ChannelId, genesis: &[u8]) -> std::io::Result<PathBuf> {
         let file = self.file(channel, "block");
         self.write(&file, genesis)?;
-        remove(&self.file(channel, "left"))?;
         Ok(file)
+    }
+
+    /// The channel is joined: that it was left once counts no longer.
+    pub(crate) fn settle(&self, channel: &ChannelId) -> std::io::Result<()> {
+        remove(&self.file(channel, "left"))
     }
 
     /// Forgets a channel that could not be joined after all.
@@ -95,6 +99,10 @@ mod tests {
         assert!(again.is_left(&trade));
         assert_eq!(again.blocks().unwrap().len(), 1);
         again.add(&trade, b"one").unwrap();
+        again.forget(&trade).unwrap();
+        assert!(again.is_left(&trade), "a join that failed changes nothing");
+        again.add(&trade, b"one").unwrap();
+        again.settle(&trade).unwrap();
         assert!(!again.is_left(&trade));
         again.leave(&trade).unwrap();
         again.leave(&trade).unwrap();

@@ -1,6 +1,7 @@
 //! One channel of the development orderer: what is accepted, and who writes its blocks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,7 +28,8 @@ pub(super) type Answer = (Status, String);
 pub(super) struct Entrance {
     trust: Arc<Channels>,
     id: ChannelId,
-    limits: Limits,
+    /// Longest transaction; the writer changes it with the configuration.
+    bytes_max: Arc<AtomicUsize>,
     inbox: mpsc::Sender<Accepted>,
 }
 
@@ -47,6 +49,7 @@ pub(super) struct Writer {
     config: Config,
     tip: Tip,
     batch: Batch,
+    bytes_max: Arc<AtomicUsize>,
     inbox: mpsc::Receiver<Accepted>,
     /// Called when the configuration has changed.
     changed: Box<dyn Fn() + Send>,
@@ -74,7 +77,13 @@ pub(super) async fn open(
     let last = store.current_height().last_block().ok_or("the ledger is empty")?;
     let last = store.block(last).await.map_err(said)?.ok_or("the last block is gone")?;
     let (inbox, accepted) = mpsc::channel(INBOX_LEN);
-    let entrance = Entrance { trust: Arc::clone(trust), id: view.id().clone(), limits, inbox };
+    let bytes_max = Arc::new(AtomicUsize::new(limits.bytes_max));
+    let entrance = Entrance {
+        trust: Arc::clone(trust),
+        id: view.id().clone(),
+        bytes_max: Arc::clone(&bytes_max),
+        inbox,
+    };
     let tip = Tip {
         next: last.number.next(),
         hash: Bytes::copy_from_slice(last.header().hash().as_bytes()),
@@ -88,6 +97,7 @@ pub(super) async fn open(
         config,
         tip,
         batch: Batch::new(limits),
+        bytes_max,
         inbox: accepted,
         changed,
     };
@@ -128,7 +138,7 @@ impl Entrance {
         if opened.payload.is_empty() || opened.signature.is_empty() {
             return bad("the envelope has no payload or no signature".into());
         }
-        let max = self.limits.bytes_max;
+        let max = self.bytes_max.load(Ordering::Relaxed);
         if envelope.len() > max {
             return bad(format!("{} bytes, and the channel allows {max}", envelope.len()));
         }
@@ -228,6 +238,7 @@ impl Writer {
         };
         self.config = config;
         self.batch.set_limits(limits);
+        self.bytes_max.store(limits.bytes_max, Ordering::Relaxed);
         self.trust.apply(&self.id, &block).map_err(|error| error.to_string())?;
         (self.changed)();
         info!(channel = %self.id, %number, sequence = self.config.sequence, "configuration changed");

@@ -1,6 +1,6 @@
 //! The operations endpoint: Fabric's paths, and `/status` of ours. On loopback, or over mutual TLS.
 
-mod participation;
+pub(crate) mod participation;
 pub(crate) mod serve;
 
 use axum::extract::{DefaultBodyLimit, Request, State};

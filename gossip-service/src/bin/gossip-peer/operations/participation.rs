@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use gossip_api::ChannelId;
 use gossip_service::ChannelStatus;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Operations, refuse};
 use crate::channels::JoinError;
@@ -18,32 +18,32 @@ use crate::channels::JoinError;
 pub(crate) const CHANNELS: &str = "/participation/v1/channels";
 
 /// The channels of a peer.
-#[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct ChannelList {
+#[derive(Debug, Serialize)]
+struct ChannelList {
     /// Never any: for readers of Fabric's answer.
     #[serde(rename = "systemChannel")]
-    pub(crate) system: Option<String>,
-    pub(crate) channels: Vec<ChannelShort>,
+    system: Option<String>,
+    channels: Vec<ChannelShort>,
 }
 
 /// One of them.
-#[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct ChannelShort {
-    pub(crate) name: String,
-    pub(crate) url: String,
+#[derive(Debug, Serialize)]
+struct ChannelShort {
+    name: String,
+    url: String,
 }
 
 /// How a channel stands.
-#[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct ChannelInfo {
-    pub(crate) name: String,
-    pub(crate) url: String,
+#[derive(Debug, Serialize)]
+struct ChannelInfo {
+    name: String,
+    url: String,
     /// `active`, or `stalled` with the reason beside it.
-    pub(crate) status: String,
-    pub(crate) height: u64,
-    pub(crate) leader: bool,
+    status: String,
+    height: u64,
+    leader: bool,
     #[serde(rename = "stalledReason", skip_serializing_if = "Option::is_none")]
-    pub(crate) stalled_reason: Option<String>,
+    stalled_reason: Option<String>,
 }
 
 pub(super) fn routes() -> Router<Operations> {
