@@ -19,7 +19,7 @@ pub struct TooLong {
 
 /// At most `MAX` values.
 ///
-/// Decoding refuses a larger count before it reads an element, and never reserves memory on the
+/// Decoding refuses a larger count before it reads an element, and reserves no more than 512 bytes on the
 /// strength of a claimed count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bounded<T, const MAX: usize>(Vec<T>);
@@ -93,7 +93,8 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T,
                 {
                     return Err(A::Error::custom(TooLong { found, max: MAX }));
                 }
-                let mut items = Vec::new();
+                let most = RESERVED_MAX / size_of::<T>().max(1);
+                let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(most));
                 while let Some(item) = seq.next_element()? {
                     if items.len() == MAX {
                         return Err(A::Error::custom(TooLong { found: MAX + 1, max: MAX }));
@@ -107,6 +108,9 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T,
         deserializer.deserialize_seq(Elements(PhantomData))
     }
 }
+
+/// Bytes reserved for a sequence before its first element is read.
+const RESERVED_MAX: usize = 512;
 
 /// At most `MAX` bytes. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -16,7 +16,7 @@ macro_rules! hash_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub struct $name([u8; 32]);
+        pub struct $name(#[serde(with = "crate::words")] [u8; 32]);
 
         impl $name {
             /// Wraps 32 bytes.

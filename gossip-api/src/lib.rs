@@ -42,6 +42,7 @@ mod security;
 mod select;
 mod store;
 mod verify;
+mod words;
 
 pub use bounded::{Blob, Bounded, TooLong};
 pub use channel::{AnchorPeer, ChannelNotifier, JoinChannelMessage};

@@ -40,8 +40,8 @@ const LENGTH_LEN: usize = 4;
 /// Numbers of the kinds for which [`super::Kind::rides_datagrams`] holds.
 const DATAGRAM_KINDS: [u32; 2] = [12, 13];
 
-/// A body up to here is encoded without growing a buffer.
-const SMALL_BODY: usize = 512;
+/// A body up to here is encoded without growing a buffer: a proof of life over as many nonces as it can hold.
+const SMALL_BODY: usize = 640;
 
 /// Longest body in bytes; the membership class is the widest.
 const BODY_MAX: usize = 256 << 10;

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::SealedRecord;
@@ -27,6 +27,7 @@ pub struct Record {
     /// Where other organisations may dial; nothing hides the member from them.
     pub endpoint: Option<Endpoint>,
     /// Commitment to the part told inside the organisation only; see [`Secret::commitment`].
+    #[serde(with = "crate::words")]
     pub secret: [u8; 32],
     /// Opaque to the layer, at most 1 KiB.
     pub metadata: Blob<1024>,
@@ -35,6 +36,7 @@ pub struct Record {
     /// How many beats the chain holds; at most [`Record::CHAIN_MAX`].
     pub chain_len: u32,
     /// Last link of the chain: `chain_len` steps from its seed.
+    #[serde(with = "crate::words")]
     pub chain_end: [u8; 32],
 }
 
@@ -79,8 +81,21 @@ pub fn chain_step(link: &[u8; 32]) -> [u8; 32] {
 }
 
 /// The first eight bytes of a fingerprint: enough to name a member whose record is known.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShortId([u8; 8]);
+
+/// As one word: the same bytes on the wire as eight single ones.
+impl Serialize for ShortId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::from_le_bytes(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for ShortId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(|word| Self(word.to_le_bytes()))
+    }
+}
 
 /// In the order of the bytes, compared as one number: this is done for every beat.
 impl Ord for ShortId {
@@ -122,6 +137,7 @@ pub struct Beat {
     /// The how-manieth of that life, from 0.
     pub sequence: u64,
     /// The link.
+    #[serde(with = "crate::words")]
     pub preimage: [u8; 32],
 }
 
@@ -138,6 +154,7 @@ pub struct Secret {
     /// Where the organisation dials it.
     pub internal_endpoint: Endpoint,
     /// Random, so that the commitment does not give the endpoint away to who guesses it.
+    #[serde(with = "crate::words")]
     pub salt: [u8; 32],
 }
 
@@ -209,7 +226,7 @@ pub struct MembershipRequest {
 pub struct MembershipResponse {
     /// Of the request.
     pub nonce: Nonce,
-    /// The answerer itself and members it believes alive, at most 64.
+    /// The answerer itself, members it believes alive, and those it heard of lately; at most 64.
     pub alive: Bounded<MemberEntry, 64>,
     /// Newer beats of members whose record the asker has, at most 1,024.
     pub beats: Bounded<Beat, 1024>,
