@@ -517,6 +517,7 @@ impl Effects {
         if now >= self.gauge_at {
             self.gauge_at = now.after(GAUGE_EVERY);
             self.roll.call(now, || peer.members());
+            self.shared.metrics.members(&peer.member_stats());
             for status in peer.channel_stats() {
                 self.shared.metrics.state(&status.0, &status.1);
                 self.shared.metrics.peers_known(&status.0, status.2);

@@ -12,6 +12,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 pub(crate) struct ServiceMetrics {
     state: StateMetrics,
     election: ElectionMetrics,
+    discovery: gossip_discovery::Metrics,
     total_peers_known: IntGaugeVec,
     dropped: IntCounterVec,
     blocks_refused: IntCounterVec,
@@ -25,6 +26,7 @@ impl ServiceMetrics {
         let metrics = Self {
             state: StateMetrics::new(registry)?,
             election: ElectionMetrics::new(registry)?,
+            discovery: gossip_discovery::Metrics::new(registry)?,
             total_peers_known: IntGaugeVec::new(
                 Opts::new(
                     "gossip_membership_total_peers_known",
@@ -83,6 +85,10 @@ impl ServiceMetrics {
     pub(crate) fn peers_known(&self, channel: &ChannelId, peers: usize) {
         let peers = i64::try_from(peers).unwrap_or(i64::MAX);
         self.total_peers_known.with_label_values(&[channel.as_str()]).set(peers);
+    }
+
+    pub(crate) fn members(&self, stats: &gossip_discovery::Stats) {
+        self.discovery.record(stats);
     }
 
     pub(crate) fn committed(&self, channel: &ChannelId, took: Duration) {

@@ -334,6 +334,11 @@ impl Peer {
             .collect()
     }
 
+    /// Numbers of the membership of the whole network.
+    pub fn member_stats(&self) -> gossip_discovery::Stats {
+        self.discovery.stats()
+    }
+
     /// Numbers of each channel: state transfer, and peers known.
     pub fn channel_stats(&self) -> impl Iterator<Item = (ChannelId, Stats, usize)> + '_ {
         self.channels.iter().map(|(name, channel)| {

@@ -6,6 +6,8 @@
 mod elect;
 #[path = "../examples/embed.rs"]
 mod embed;
+#[path = "../examples/membership.rs"]
+mod membership;
 #[path = "../../gossip-api/examples/message.rs"]
 mod message;
 #[path = "../../gossip-state/examples/order.rs"]
@@ -24,6 +26,7 @@ fn a_peer_embedded_in_a_program_gets_the_blocks_of_its_neighbour() {
 fn each_crate_is_of_use_alone() {
     message::main().expect("the words");
     talk::main().expect("the transport");
+    membership::main().expect("the membership");
     elect::main().expect("the election");
     order::main().expect("the state transfer");
     verify::main().expect("the verification of blocks");

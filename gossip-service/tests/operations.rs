@@ -162,6 +162,7 @@ fn health_metrics_and_version_have_fabrics_paths_and_names() {
         "gossip_block_copies_received{channel=\"trade\"}",
         "gossip_block_propagation_duration",
         "gossip_bytes_received{org=\"Org1MSP\"}",
+        "gossip_discovery_members_alive 1",
         "gossip_bytes_sent{org=\"Org1MSP\"}",
     ] {
         assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
