@@ -1,5 +1,6 @@
 //! Beats and records: ours sent, others' relayed.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -7,12 +8,13 @@ use gossip_api::message::{Beat, Beats, Message, Record, ShortId};
 use gossip_api::{Bounded, MessageHeader, Mono, PkiId, Verified, select_peers};
 use rand_core::Rng;
 
-use crate::disclose::{Listener, Subject, may_tell};
+use crate::disclose::{Subject, may_tell};
 use crate::discovery::{Action, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::Rate;
 use crate::timers::Deadline;
-use crate::view::{Row, Status};
+use crate::member::Status;
+use crate::row::Row;
 
 /// Who is to hear which beats.
 #[derive(Debug, Default)]
@@ -36,9 +38,9 @@ impl Relay {
 }
 
 /// A beat to be relayed, with what decides who is to hear it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Fresh<'a> {
-    beat: &'a Beat,
+    beat: Beat,
     subject: Subject<'a>,
     /// Whose beat; nothing if it is ours.
     row: Option<&'a Row>,
@@ -49,14 +51,6 @@ impl Fresh<'_> {
     fn is_known_to(&self, link: u32, peer: ShortId) -> bool {
         self.row.is_some_and(|row| row.was_told_by(link) || row.short == peer)
     }
-}
-
-/// Where a beat comes from.
-#[derive(Clone, Copy, Debug)]
-struct Source {
-    peer: PkiId,
-    /// The serial of the connection; 0 for none.
-    link: u32,
 }
 
 /// What became of a beat.
@@ -106,7 +100,7 @@ impl Discovery {
             return;
         }
         self.sign(now);
-        let every = self.config.beat_every;
+        let every = self.beat_wait(now);
         // Peers that were started together do not beat in step.
         let phase = Duration::from_nanos(self.rng.next_u64() % 1_000_000_000);
         let first = self.own.progress() == 0;
@@ -118,6 +112,13 @@ impl Discovery {
             self.schedule_relay(now);
         }
         self.sign(now);
+    }
+
+    /// How long until our next beat. A newcomer's come quickly at first: where not everybody is connected to
+    /// everybody, proofs of life are asked for along the ways of beats.
+    fn beat_wait(&self, now: Mono) -> Duration {
+        let new = self.exchange.started.is_some_and(|at| now.since(at) < QUICK_BEATS_FOR);
+        if new { self.config.beat_every / QUICK_BEATS } else { self.config.beat_every }
     }
 
     /// Whoever hears of few members while all of them live has the wrong neighbours: others are chosen, and
@@ -142,11 +143,11 @@ impl Discovery {
             return self.refuse(from, DropReason::TooMany);
         }
         link.beats_from = Some(now);
-        let source = Source { peer: from, link: link.serial };
+        let link = link.serial;
         let mut unknown = false;
         let mut place = 0;
         for beat in beats {
-            match self.hear(now, source, beat, &mut place) {
+            match self.hear(now, link, beat, &mut place) {
                 Heard::Newer(status) => self.react(now, beat.member, status),
                 Heard::Stale => {}
                 Heard::Unknown => unknown = true,
@@ -165,32 +166,35 @@ impl Discovery {
         }
     }
 
-    /// Takes one beat in. `place` is where the one before it was found: frames are in order.
-    fn hear(&mut self, now: Mono, from: Source, beat: &Beat, place: &mut usize) -> Heard {
+    /// Takes one beat in that came over connection `link`, 0 for none. `place` is where the one before it was
+    /// found: frames are in order.
+    fn hear(&mut self, now: Mono, link: u32, beat: &Beat, place: &mut usize) -> Heard {
         if beat.member == self.own.short() {
             return if beat.epoch > self.own.me.epoch { Heard::Unknown } else { Heard::Stale };
         }
         let late_at = now.after(self.late_after());
         let Some(row) = self.view.row_mut(&beat.member, place) else { return Heard::Unknown };
-        if beat.epoch < row.epoch || (beat.epoch == row.epoch && beat.sequence < row.progress) {
+        match beat.epoch.cmp(&row.epoch) {
+            Ordering::Less => return Heard::Stale,
+            Ordering::Equal => {}
+            Ordering::Greater => return Heard::Unknown,
+        }
+        if beat.sequence < row.progress {
             if beat.sequence.checked_add(1) == Some(row.progress) {
-                row.told_by(from.link);
+                row.told_by(link);
             }
             return Heard::Stale;
         }
-        let record = &row.member().record;
-        let end = record.first_beat.saturating_add(u64::from(record.chain_len));
-        if beat.epoch > record.epoch || beat.sequence >= end {
-            return Heard::Unknown;
-        }
-        if beat.sequence < record.first_beat {
-            return Heard::Stale;
+        match row.place_in_chain(beat.sequence) {
+            Ordering::Less => return Heard::Stale,
+            Ordering::Equal => {}
+            Ordering::Greater => return Heard::Unknown,
         }
         self.counters.beats_hashed = self.counters.beats_hashed.saturating_add(1);
-        if !record.accepts(beat, row.member().newest()) {
+        if !row.accepts(beat) {
             return Heard::Forged;
         }
-        row.advance(beat, from.link, from.peer);
+        row.advance(beat, link);
         if row.status == Status::Alive {
             row.due = late_at;
         }
@@ -221,7 +225,7 @@ impl Discovery {
     /// A beat that came inside an entry or an answer.
     pub(crate) fn hear_one(&mut self, now: Mono, from: PkiId, beat: &Beat) {
         let link = self.connections.links.get(&from).map_or(0, |link| link.serial);
-        match self.hear(now, Source { peer: from, link }, beat, &mut 0) {
+        match self.hear(now, link, beat, &mut 0) {
             Heard::Newer(status) => {
                 self.react(now, beat.member, status);
                 self.schedule_relay(now);
@@ -257,7 +261,7 @@ impl Discovery {
         }
         self.replace_record(short, record);
         for peer in self.beat_neighbours(now) {
-            let told = self.view.get(&short).map(crate::view::Member::subject);
+            let told = self.view.row(&short).map(Row::subject);
             if peer != from && told.is_some_and(|subject| self.may_tell(subject, &peer)) {
                 self.forward(peer, message.clone());
             }
@@ -269,9 +273,6 @@ impl Discovery {
         let changed = self.view.change(&short, |member| {
             if member.secret.as_ref().is_some_and(|secret| !secret.belongs_to(&record)) {
                 member.secret = None;
-            }
-            if member.record.epoch != record.epoch {
-                member.beat = None;
             }
             member.record = record;
             member.status.is_live().then(|| member.network_member())
@@ -289,9 +290,8 @@ impl Discovery {
         if originator == self.own.me.pki_id {
             return epoch > self.own.me.epoch;
         }
-        self.view.find(&originator).is_some_and(|member| {
-            (epoch, header.sequence) > (member.record.epoch, u64::from(member.record.version))
-        })
+        let known = self.view.find(&originator);
+        known.is_some_and(|row| (epoch, header.sequence) > (row.epoch, u64::from(row.version)))
     }
 
     /// Beats are relayed at once after a quiet time, else once per interval.
@@ -315,20 +315,19 @@ impl Discovery {
         let mut frames: Vec<(PkiId, Message)> = Vec::new();
         let fresh = self.fresh_beats(&shorts, own.as_ref());
         for peer in neighbours {
-            let Some(link) = self.connections.links.get(&peer) else { continue };
-            let Some(org) = &link.org else { continue };
+            let Some(link) = self.connections.links.get(&peer).map(|link| link.serial) else {
+                continue;
+            };
+            let Some(listener) = self.listener(&peer) else { continue };
             let short = ShortId::of(&peer);
-            let external = self.view.find(&peer).is_some_and(|m| m.record.endpoint.is_some());
-            let listener = Listener { org, external };
             let told = fresh.iter().filter(|fresh| {
-                !fresh.is_known_to(link.serial, short)
-                    && may_tell(&self.own.me.org, fresh.subject, listener)
+                !fresh.is_known_to(link, short) && may_tell(fresh.subject, listener)
             });
-            let beats: Vec<&Beat> = told.map(|fresh| fresh.beat).collect();
-            frames.extend(beats.chunks(BEATS_PER_FRAME).map(|frame| {
-                let beats = Bounded::truncated(frame.iter().copied().cloned());
-                (peer, Message::Beats(Beats { beats }))
-            }));
+            let mut told = told.map(|fresh| fresh.beat.clone()).peekable();
+            while told.peek().is_some() {
+                let beats = Bounded::truncated(told.by_ref().take(BEATS_PER_FRAME));
+                frames.push((peer, Message::Beats(Beats { beats })));
+            }
         }
         for (peer, frame) in frames {
             self.send(peer, frame);
@@ -342,12 +341,13 @@ impl Discovery {
     }
 
     /// The newest beats of these members, and ours.
-    fn fresh_beats<'a>(&'a self, shorts: &[ShortId], own: Option<&'a Beat>) -> Vec<Fresh<'a>> {
+    fn fresh_beats(&self, shorts: &[ShortId], own: Option<&Beat>) -> Vec<Fresh<'_>> {
+        let own = own.cloned();
         let own = own.map(|beat| Fresh { beat, subject: self.own.subject(), row: None });
-        let rows = shorts.iter().filter_map(|short| self.view.row(short));
+        let mut place = 0;
+        let rows = shorts.iter().filter_map(|short| self.view.row_after(short, &mut place));
         let others = rows.filter_map(|row| {
-            let (beat, subject) = (row.member().beat.as_ref()?, row.member().subject());
-            Some(Fresh { beat, subject, row: Some(row) })
+            Some(Fresh { beat: row.beat()?, subject: row.subject(), row: Some(row) })
         });
         let mut fresh: Vec<Fresh<'_>> = others.chain(own).collect();
         fresh.sort_unstable_by_key(|fresh| fresh.beat.member);
@@ -402,6 +402,9 @@ impl Discovery {
     }
 }
 
+/// How many times as often a newcomer beats, and for how long.
+const QUICK_BEATS: u32 = 4;
+const QUICK_BEATS_FOR: Duration = Duration::from_secs(3);
 /// With fewer live members than this, hearing of few proves nothing.
 const SUPPLY_LIVE: usize = 8;
 /// Hops by which the ways of two beats of a member differ in a large network.

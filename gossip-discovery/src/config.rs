@@ -78,13 +78,13 @@ impl Default for DiscoveryConfig {
     fn default() -> Self {
         Self {
             beat_every: Duration::from_secs(2),
-            late_after: Duration::from_secs(3),
+            late_after: Duration::from_millis(2500),
             relay_every: Duration::from_millis(200),
             relay_to: 2,
             sync_every: Duration::from_secs(4),
             sync_fast_every: Duration::from_millis(250),
             sync_fast_for: Duration::from_secs(5),
-            probe_wait: Duration::from_millis(200),
+            probe_wait: Duration::from_millis(100),
             probe_through_wait: Duration::from_millis(400),
             probe_helpers: 3,
             dead_retry_every: Duration::from_secs(1),

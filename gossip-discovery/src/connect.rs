@@ -14,7 +14,7 @@ use gossip_api::{Endpoint, Epoch, Mono, Nonce, OrgId, PkiId, select_peers};
 use crate::discovery::{Action, Discovery, SWEEP_EVERY};
 use crate::limit::Bucket;
 use crate::timers::Deadline;
-use crate::view::{Backoff, Member, Status};
+use crate::member::{Backoff, Member, Status};
 
 /// A connection, and what its peer may do over it.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ pub(crate) struct Connections {
     dials: BTreeMap<Endpoint, (Option<PkiId>, Mono)>,
     /// Connections so far.
     serials: u32,
+    /// Which peer is at the other end, by the connection's serial.
+    by_serial: BTreeMap<u32, PkiId>,
 }
 
 impl Connections {
@@ -77,6 +79,11 @@ impl Connections {
 
     pub(crate) fn anchors_len(&self) -> usize {
         self.anchors.len()
+    }
+
+    /// The peer at the other end of a connection.
+    pub(crate) fn peer_of(&self, serial: u32) -> Option<PkiId> {
+        self.by_serial.get(&serial).copied()
     }
 
     /// Whether a member is one that an operator or a channel named.
@@ -125,9 +132,10 @@ impl Discovery {
             }
             return self.out.push(Action::Disconnect { peer, reason: CloseReason::Done });
         }
-        let serials = &mut self.connections.serials;
-        let link = self.connections.links.entry(peer).or_insert_with(|| {
+        let Connections { links, serials, by_serial, .. } = &mut self.connections;
+        let link = links.entry(peer).or_insert_with(|| {
             *serials = serials.wrapping_add(1).max(1);
+            by_serial.insert(*serials, peer);
             Link::new(now, epoch, *serials)
         });
         link.org = org;
@@ -156,7 +164,7 @@ impl Discovery {
 
     /// The hello proves that a member with a record of the same epoch lives; whose record we lack is asked.
     fn greet(&mut self, now: Mono, peer: PkiId, epoch: Epoch, dialled: bool) {
-        let known = self.view.find(&peer).map(|member| (member.record.epoch, member.status));
+        let known = self.view.find(&peer).map(|row| (row.epoch, row.status));
         match known {
             Some((known, status)) if known == epoch => {
                 if status.is_dead() {
@@ -211,7 +219,8 @@ impl Discovery {
     /// Somebody who is connected claims an endpoint that live members claim, too. One of them is mistaken,
     /// or gone: those who were there before are asked.
     pub(crate) fn question_rivals(&mut self, now: Mono, peer: &PkiId) {
-        let Some(endpoint) = self.view.find(peer).and_then(|m| m.dial_endpoint().cloned()) else {
+        let rival = self.view.find(peer);
+        let Some(endpoint) = rival.and_then(|row| row.member().dial_endpoint().cloned()) else {
             return;
         };
         let rivals: Vec<ShortId> = self
@@ -226,7 +235,7 @@ impl Discovery {
     }
 
     fn question(&mut self, now: Mono, short: ShortId) {
-        if self.view.get(&short).is_some_and(|member| member.status == Status::Alive) {
+        if self.view.row(&short).is_some_and(|row| row.status == Status::Alive) {
             self.suspect(now, short);
         }
     }
@@ -255,7 +264,9 @@ impl Discovery {
 
     /// Forgets a connection and what hangs on it.
     pub(crate) fn drop_link(&mut self, now: Mono, peer: &PkiId) {
-        self.connections.links.remove(peer);
+        if let Some(link) = self.connections.links.remove(peer) {
+            self.connections.by_serial.remove(&link.serial);
+        }
         self.relay.chosen.remove(peer);
         self.timers.at_latest(Deadline::Connect, now.after(REDIAL));
     }
@@ -299,9 +310,10 @@ impl Discovery {
         }
     }
 
-    /// Whether there are few enough members to be connected to all of them.
+    /// Whether there are few enough members to be connected to all of them; not while there are more than we
+    /// have heard of.
     pub(crate) fn is_meshed(&self) -> bool {
-        self.view.len() - self.view.dead() <= self.config.mesh_max
+        !self.exchange.partial && self.view.len() - self.view.dead() <= self.config.mesh_max
     }
 
     /// Members to dial, and when the next that is not due will be.

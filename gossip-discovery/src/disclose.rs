@@ -8,6 +8,8 @@ use gossip_api::OrgId;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
     pub(crate) org: &'a OrgId,
+    /// Whether that is our organisation.
+    pub(crate) inside: bool,
     /// Whether it has an endpoint for other organisations.
     pub(crate) external: bool,
 }
@@ -16,22 +18,25 @@ pub(crate) struct Subject<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listener<'a> {
     pub(crate) org: &'a OrgId,
+    /// Whether that is our organisation.
+    pub(crate) inside: bool,
     /// Whether it has an endpoint for other organisations.
     pub(crate) external: bool,
 }
 
-/// Whether we, of organisation `own`, may tell `listener` that `subject` exists.
+/// Whether we may tell `listener` that `subject` exists. Organisations' names are compared only where both are
+/// foreign: this is asked for every beat and every neighbour.
 // fabric: gossip/gossip/gossip_impl.go disclosurePolicy
 // fabric-differs: inside the organisation everything it may know is told by request and answer too; Fabric tells of
 // foreign members there by push alone.
-pub(crate) fn may_tell(own: &OrgId, subject: Subject<'_>, listener: Listener<'_>) -> bool {
-    if listener.org == own {
-        return subject.external || subject.org == own;
+pub(crate) fn may_tell(subject: Subject<'_>, listener: Listener<'_>) -> bool {
+    if listener.inside {
+        subject.external || subject.inside
+    } else if subject.inside {
+        subject.external && listener.external
+    } else {
+        subject.org == listener.org
     }
-    if subject.org == listener.org {
-        return true;
-    }
-    subject.org == own && subject.external && listener.external
 }
 
 /// Whether we may tell `listener` a member's secret.
@@ -43,7 +48,7 @@ pub(crate) fn may_tell_secret(own: &OrgId, subject: &OrgId, listener: &OrgId) ->
 mod tests {
     use super::*;
 
-    /// Every combination of behaviour.md 6.13.
+    /// Every combination of Fabric's disclosure policy.
     #[test]
     fn the_table_of_disclosure() {
         // We are of A. Columns: subject's org, subject external, listener's org, listener external, told.
@@ -64,9 +69,8 @@ mod tests {
         for (subject, external, listener, listener_external, told) in table {
             let (subject, listener) = (org(subject), org(listener));
             let verdict = may_tell(
-                &own,
-                Subject { org: &subject, external },
-                Listener { org: &listener, external: listener_external },
+                Subject { org: &subject, inside: subject == own, external },
+                Listener { org: &listener, inside: listener == own, external: listener_external },
             );
             assert_eq!(verdict, told, "{subject} {external} to {listener} {listener_external}");
         }

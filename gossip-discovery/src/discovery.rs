@@ -22,7 +22,8 @@ use crate::own::{Me, Own};
 use crate::probe::Probes;
 use crate::sync::Exchange;
 use crate::timers::{Deadline, Timers};
-use crate::view::{Announced, Status, View};
+use crate::member::{Announced, Status};
+use crate::view::View;
 
 /// A fact or a request that the machine is told.
 #[derive(Clone, Debug)]
@@ -283,8 +284,8 @@ impl Discovery {
     /// Live members, never ourselves, ordered by fingerprint.
     // fabric: gossip/discovery/discovery_impl.go GetMembership
     pub fn members(&self) -> Vec<NetworkMember> {
-        let live = self.view.iter().filter(|(_, member)| member.status.is_live());
-        live.map(|(_, member)| member.network_member()).collect()
+        let live = self.view.rows().iter().filter(|row| row.status.is_live());
+        live.map(|row| row.member().network_member()).collect()
     }
 
     /// A member, alive or dead, or ourselves; nothing for who is known by hearsay alone.
@@ -293,8 +294,8 @@ impl Discovery {
         if *pki_id == self.own.me.pki_id {
             return Some(self.self_member());
         }
-        let member = self.view.find(pki_id)?;
-        (member.announced != Announced::Nothing).then(|| member.network_member())
+        let row = self.view.find(pki_id)?;
+        (row.announced != Announced::Nothing).then(|| row.member().network_member())
     }
 
     /// Ourselves as others see us, with what only our organisation sees.
@@ -305,8 +306,8 @@ impl Discovery {
 
     /// Members that were alive and are not, ordered by fingerprint.
     pub fn dead(&self) -> Vec<PkiId> {
-        let dead = self.view.iter().filter(|(_, member)| member.announced == Announced::Dead);
-        dead.map(|(_, member)| member.pki_id()).collect()
+        let dead = self.view.rows().iter().filter(|row| row.announced == Announced::Dead);
+        dead.map(|row| row.member().pki_id()).collect()
     }
 
     /// Peers to which there is a connection, ordered by fingerprint.
@@ -377,6 +378,9 @@ impl Discovery {
         if !self.connections.links.contains_key(&from) {
             return self.refuse(from, DropReason::NotConnected);
         }
+        if self.health.heard(now) {
+            self.restart_probes(now);
+        }
         if let Message::Record(_) = message.message() {
             return self.on_record(now, from, message);
         }
@@ -431,24 +435,26 @@ impl Discovery {
         }
     }
 
+    /// The peer at the other end of a connection, as far as disclosure depends on it; nothing if there is no
+    /// connection, or nobody knows its organisation.
+    pub(crate) fn listener(&self, peer: &PkiId) -> Option<Listener<'_>> {
+        let org = self.connections.links.get(peer)?.org.as_ref()?;
+        let external = self.view.find(peer).is_some_and(|row| row.subject().external);
+        Some(Listener { org, inside: *org == self.own.me.org, external })
+    }
+
     /// Whether we may tell `listener` of `subject`; nobody is told of itself.
     pub(crate) fn may_tell(&self, subject: Subject<'_>, listener: &PkiId) -> bool {
-        let Some(org) = self.connections.links.get(listener).and_then(|link| link.org.as_ref())
-        else {
-            return false;
-        };
-        let external = self.view.find(listener).is_some_and(|m| m.record.endpoint.is_some());
-        may_tell(&self.own.me.org, subject, Listener { org, external })
+        self.listener(listener).is_some_and(|listener| may_tell(subject, listener))
     }
 
     /// Whether we may tell the peer at the other end of a connection of ourselves. What endpoints it has is
     /// not known before it has told us.
-    pub(crate) fn may_introduce(&self, listener: &PkiId) -> bool {
-        let Some(org) = self.connections.links.get(listener).and_then(|link| link.org.as_ref())
-        else {
-            return false;
-        };
-        may_tell(&self.own.me.org, self.own.subject(), Listener { org, external: true })
+    pub(crate) fn may_introduce(&self, peer: &PkiId) -> bool {
+        let listener = self.listener(peer);
+        listener.is_some_and(|listener| {
+            may_tell(self.own.subject(), Listener { external: true, ..listener })
+        })
     }
 
     pub(crate) fn may_tell_secret(&self, subject: &OrgId, listener: &PkiId) -> bool {
@@ -492,7 +498,7 @@ impl Discovery {
         self.cancel_probe(&short);
         let news = self.view.change(&short, |member| {
             member.status = Status::Alive;
-            member.backoff = crate::view::Backoff::default();
+            member.backoff = crate::member::Backoff::default();
             let before = std::mem::replace(&mut member.announced, Announced::Alive);
             (before != Announced::Alive).then(|| member.network_member())
         });

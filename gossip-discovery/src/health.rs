@@ -7,8 +7,8 @@ use gossip_api::{Mono, PkiId};
 
 /// What we think of ourselves.
 ///
-/// Three signs of our own slowness: wake-ups come late, probes of members fail that others reach, and
-/// helpers whom we asked do not answer either.
+/// Four signs of our own slowness: wake-ups come late, nothing at all is heard for a while, probes of members
+/// fail that others reach, and helpers whom we asked do not answer either.
 // fabric-differs: Fabric expires members by its own clock alone, however late it runs.
 #[derive(Debug)]
 pub(crate) struct Health {
@@ -19,6 +19,8 @@ pub(crate) struct Health {
     floor: Mono,
     /// Evictions wait since then.
     frozen: Option<Mono>,
+    /// When we last handled a message of anybody.
+    heard: Mono,
     /// Start of the period whose probes are counted.
     period: Mono,
     failed: u32,
@@ -34,6 +36,7 @@ impl Health {
             score: 0,
             floor: now,
             frozen: None,
+            heard: now,
             period: now,
             failed: 0,
             answered: 0,
@@ -54,6 +57,20 @@ impl Health {
             return false;
         }
         self.floor = now;
+        self.start_period(now);
+        true
+    }
+
+    /// A message is being handled. True if nothing was heard for so long that others' silence says nothing:
+    /// whatever we waited for has to be waited for again.
+    pub(crate) fn heard(&mut self, now: Mono) -> bool {
+        let silence = now.since(std::mem::replace(&mut self.heard, now));
+        if !self.enabled || silence < SILENCE {
+            return false;
+        }
+        self.worse();
+        self.floor = now;
+        self.frozen = None;
         self.start_period(now);
         true
     }
@@ -94,7 +111,8 @@ impl Health {
         }
         self.worse();
         let since = *self.frozen.get_or_insert(now);
-        now.since(since) >= FREEZE_MAX
+        let longest = if self.heard < since { ISOLATED_MAX } else { FREEZE_MAX };
+        now.since(since) >= longest
     }
 
     /// A member that we could not reach was reached by others.
@@ -136,8 +154,13 @@ const PERIOD: Duration = Duration::from_secs(2);
 const FAILED_TENTHS: u64 = 3;
 /// ... and fewer than this many others answered in it (or fewer than there are) ...
 const WITNESSES_WANTED: usize = 2;
-/// ... but no longer than this.
+/// ... but no longer than this ...
 const FREEZE_MAX: Duration = Duration::from_secs(10);
+/// ... or than this, if we hear nobody at all: a process that handles no messages looks, to itself, like one
+/// whose neighbours are all gone.
+const ISOLATED_MAX: Duration = Duration::from_secs(20);
+/// Hearing nothing for this long means that we were not listening; in a pair of peers a beat comes every 2 s.
+const SILENCE: Duration = Duration::from_secs(3);
 const WITNESSES_MAX: usize = 64;
 
 #[cfg(test)]
@@ -172,8 +195,27 @@ mod tests {
     fn evictions_wait_while_nobody_answers_us() {
         let mut health = Health::new(true, at(0));
         assert!(!health.may_evict(at(0), 5));
+        assert!(!health.heard(at(1_000)), "somebody is heard");
         assert!(!health.may_evict(at(5_000), 5));
         assert!(health.may_evict(at(10_000), 5), "but not for ever");
+    }
+
+    #[test]
+    fn evictions_wait_longer_while_nobody_is_heard() {
+        let mut health = Health::new(true, at(0));
+        assert!(!health.may_evict(at(2_000), 5));
+        assert!(!health.may_evict(at(21_999), 5));
+        assert!(health.may_evict(at(22_000), 5), "but not for ever");
+    }
+
+    #[test]
+    fn whoever_did_not_listen_hears_everybody_anew() {
+        let mut health = Health::new(true, at(0));
+        assert!(!health.heard(at(2_000)));
+        assert!(!health.may_evict(at(4_000), 5));
+        assert!(health.heard(at(15_000)));
+        assert_eq!(health.floor(), at(15_000));
+        assert!(!health.may_evict(at(15_600), 5), "what failed before does not count");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::connect::{ANCHORS_MAX, REVIVALS_MAX};
 use crate::discovery::Discovery;
 use crate::probe::{ROUTES_MAX, UNSIGNED_MAX};
 use crate::sync::CHECKS_MAX;
-use crate::view::{Announced, Status};
+use crate::member::{Announced, Status};
 
 /// Checks everything that has to hold of a machine between two inputs.
 ///

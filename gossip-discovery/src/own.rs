@@ -222,7 +222,7 @@ impl Own {
     }
 
     pub(crate) fn subject(&self) -> Subject<'_> {
-        Subject { org: &self.me.org, external: self.me.external_endpoint.is_some() }
+        Subject { org: &self.me.org, inside: true, external: self.me.external_endpoint.is_some() }
     }
 
     /// Whether `endpoint` leads to ourselves.

@@ -15,7 +15,8 @@ use crate::discovery::{Action, Discovery};
 use crate::error::DropReason;
 use crate::limit::{Bucket, Rate};
 use crate::timers::Deadline;
-use crate::view::{Member, Status};
+use crate::member::Status;
+use crate::row::Row;
 
 /// How far a probe has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +108,14 @@ impl Probes {
         self.awaited.get(target).is_some_and(|awaited| awaited.iter().any(|a| a.nonce == nonce))
     }
 
-    fn awaited_of(&self, target: &ShortId) -> usize {
-        self.awaited.get(target).map_or(0, Vec::len)
+    /// Whether one more question of this neighbour for this member can be remembered.
+    fn has_room(&self, target: &ShortId, from: &PkiId) -> bool {
+        let awaited = self.awaited.get(target).map_or(&[][..], Vec::as_slice);
+        let of_asker = |one: &&Awaited| one.asker == Asker::Neighbour(*from);
+        self.routes < ROUTES_MAX
+            && awaited.len() < ROUTES_PER_TARGET
+            && (awaited.len() < ROUTES_PER_ASKER
+                || awaited.iter().filter(of_asker).count() < ROUTES_PER_ASKER)
     }
 
     fn await_proof(&mut self, target: ShortId, awaited: Awaited) {
@@ -116,7 +123,8 @@ impl Probes {
         self.awaited.entry(target).or_default().push(awaited);
     }
 
-    /// Takes out what `keep` does not want; says who asked for it.
+    /// Takes out the nonces of a target that `taken` holds for; says whether we asked one of them, and which
+    /// neighbours did.
     fn take(&mut self, target: &ShortId, taken: impl Fn(Nonce) -> bool) -> (bool, BTreeSet<PkiId>) {
         let (mut ours, mut others) = (false, BTreeSet::new());
         let Some(awaited) = self.awaited.get_mut(target) else { return (ours, others) };
@@ -153,7 +161,7 @@ impl Discovery {
         let questions = Vec::new();
         self.probes.running.insert(short, Running { stage: Stage::Direct, until, questions });
         self.timers.at_latest(Deadline::Probe, until);
-        match self.view.get(&short).and_then(|member| self.next_hop(member, None)) {
+        match self.view.row(&short).and_then(|row| self.next_hop(row, None)) {
             Some(hop) => self.put_question(now, short, short, hop),
             // There is no way to ask it directly: others are asked for theirs.
             None if first || self.helpers(&short).is_empty() => {}
@@ -240,7 +248,7 @@ impl Discovery {
             .map(|(short, running)| (*short, running.stage))
             .collect();
         for (short, stage) in due {
-            let status = self.view.get(&short).map(|member| member.status);
+            let status = self.view.row(&short).map(|row| row.status);
             match (stage, status) {
                 (_, None | Some(Status::Alive | Status::Dead { .. })) => self.cancel_probe(&short),
                 (_, Some(Status::Known)) => self.not_proved(now, short),
@@ -273,11 +281,11 @@ impl Discovery {
     /// Live neighbours that may hear of `short`, itself not among them.
     fn helpers(&self, short: &ShortId) -> Vec<PkiId> {
         let links = self.connections.links.keys();
-        let probed = self.view.get(short);
+        let probed = self.view.row(short);
         links
             .filter(|peer| {
-                let alive = self.view.find(peer).is_some_and(|m| m.status == Status::Alive);
-                let told = probed.is_some_and(|member| self.may_tell(member.subject(), peer));
+                let alive = self.view.find(peer).is_some_and(|row| row.status == Status::Alive);
+                let told = probed.is_some_and(|row| self.may_tell(row.subject(), peer));
                 alive && told && ShortId::of(peer) != *short
             })
             .copied()
@@ -322,10 +330,10 @@ impl Discovery {
     /// A beat came from a member known by hearsay alone. Everybody hears it at about this time, and asks back
     /// along the way that it came, so that the questions meet on it, and one signature answers many.
     pub(crate) fn ask_first(&mut self, now: Mono, short: ShortId) {
-        let ripe = |member: &Member| now.since(member.learned) >= HELLO_FIRST;
+        let ripe = |row: &Row| now.since(row.member().learned) >= HELLO_FIRST;
         if self.is_meshed()
             || self.probes.running.contains_key(&short)
-            || !self.view.get(&short).is_some_and(ripe)
+            || !self.view.row(&short).is_some_and(ripe)
         {
             return;
         }
@@ -338,21 +346,26 @@ impl Discovery {
     /// A member is to be looked at at this time.
     pub(crate) fn set_due(&mut self, short: ShortId, at: Mono) {
         self.view.set_due(&short, at);
+        self.look_at(at);
+    }
+
+    /// Somebody is to be looked at at this time.
+    pub(crate) fn look_at(&mut self, at: Mono) {
         self.probes.look_at = self.probes.look_at.min(at);
     }
 
     /// The neighbour towards a member: itself, or whoever brought its newest beat.
-    fn next_hop(&self, member: &Member, not: Option<&PkiId>) -> Option<PkiId> {
-        let itself = Some(member.pki_id());
-        let told = |peer: &PkiId| Some(*peer) == itself || self.may_tell(member.subject(), peer);
-        [itself, member.via]
+    fn next_hop(&self, to: &Row, not: Option<&PkiId>) -> Option<PkiId> {
+        let itself = Some(to.member().pki_id());
+        let told = |peer: &PkiId| Some(*peer) == itself || self.may_tell(to.subject(), peer);
+        [itself, self.connections.peer_of(to.first_told_by()), to.member().via]
             .into_iter()
             .flatten()
             .find(|peer| self.connected(peer) && Some(peer) != not && told(peer))
     }
 
     /// Somebody else who may know a way.
-    fn detour(&self, to: &Member, not: &PkiId) -> Option<PkiId> {
+    fn detour(&self, to: &Row, not: &PkiId) -> Option<PkiId> {
         let mut chosen = self.relay.chosen.iter();
         chosen.find(|peer| *peer != not && self.may_tell(to.subject(), peer)).copied()
     }
@@ -416,19 +429,17 @@ impl Discovery {
     }
 
     fn pass_on(&mut self, now: Mono, from: PkiId, ask: &Ask) -> Result<(), DropReason> {
-        let member = self.view.get(&ask.target).ok_or(DropReason::Undisclosed)?;
-        if !self.may_tell(member.subject(), &from) {
+        let row = self.view.row(&ask.target).ok_or(DropReason::Undisclosed)?;
+        if !self.may_tell(row.subject(), &from) {
             return Err(DropReason::Undisclosed);
         }
         let hops = ask.hops.min(HOPS).checked_sub(1).ok_or(DropReason::NoRoute)?;
-        let hop = self.next_hop(member, Some(&from)).or_else(|| self.detour(member, &from));
+        let hop = self.next_hop(row, Some(&from)).or_else(|| self.detour(row, &from));
         let hop = hop.ok_or(DropReason::NoRoute)?;
         if self.probes.is_awaited(&ask.target, ask.nonce) {
             return Err(DropReason::Stale);
         }
-        if self.probes.routes >= ROUTES_MAX
-            || self.probes.awaited_of(&ask.target) >= ROUTES_PER_TARGET
-        {
+        if !self.probes.has_room(&ask.target, &from) {
             return Err(DropReason::TooMany);
         }
         let awaited = Awaited { nonce: ask.nonce, asker: Asker::Neighbour(from), since: now };
@@ -439,28 +450,29 @@ impl Discovery {
         Ok(())
     }
 
-    /// Has nonces signed, as many as one signature covers: the newest of each neighbour, so that nobody's
-    /// flood keeps another waiting; then those of the neighbour with most, so that one message answers many.
+    /// Has nonces signed, as many as one signature covers: of who waited longest first, and of one neighbour as
+    /// many as may be, so that the answer goes few ways; but no more than half of them while others wait, so
+    /// that nobody's flood keeps another waiting for long.
     pub(crate) fn prove(&mut self, now: Mono) {
-        let mut taken: Vec<(Nonce, PkiId)> = Vec::new();
         let unsigned = &mut self.probes.unsigned;
         unsigned.retain(|_, waiting| {
             waiting.retain(|(_, since)| now.since(*since) < UNSIGNED_KEPT);
             !waiting.is_empty()
         });
-        unsigned.retain(|from, waiting| {
-            if taken.len() < NONCES_PER_PROOF {
-                taken.extend(waiting.pop_back().map(|(nonce, _)| (nonce, *from)));
+        let mut turns: Vec<(Mono, PkiId)> = unsigned
+            .iter()
+            .filter_map(|(from, waiting)| waiting.front().map(|(_, since)| (*since, *from)))
+            .collect();
+        turns.sort_unstable();
+        let mut taken: Vec<(Nonce, PkiId)> = Vec::new();
+        for most in [NONCES_PER_PROOF / 2, NONCES_PER_PROOF] {
+            for (_, from) in &turns {
+                let Some(waiting) = unsigned.get_mut(from) else { continue };
+                let room = (NONCES_PER_PROOF - taken.len()).min(most).min(waiting.len());
+                taken.extend(waiting.drain(..room).map(|(nonce, _)| (nonce, *from)));
             }
-            !waiting.is_empty()
-        });
-        while taken.len() < NONCES_PER_PROOF
-            && let Some((from, waiting)) = unsigned.iter_mut().max_by_key(|(_, w)| w.len())
-        {
-            let room = (NONCES_PER_PROOF - taken.len()).min(waiting.len());
-            taken.extend(waiting.drain(..room).map(|(nonce, _)| (nonce, *from)));
-            unsigned.retain(|_, waiting| !waiting.is_empty());
         }
+        unsigned.retain(|_, waiting| !waiting.is_empty());
         if taken.is_empty() {
             return;
         }
@@ -517,11 +529,11 @@ impl Discovery {
     /// A member signed a nonce of ours.
     fn proved(&mut self, now: Mono, from: PkiId, proof: &ProofOfLife) {
         self.health.answered(now, proof.pki_id);
-        let Some(member) = self.view.find(&proof.pki_id) else { return };
-        if proof.epoch < member.record.epoch {
+        let Some(known) = self.view.find(&proof.pki_id).map(|row| row.epoch) else { return };
+        if proof.epoch < known {
             return self.refuse(from, DropReason::Stale);
         }
-        if proof.epoch > member.record.epoch {
+        if proof.epoch > known {
             self.ask_soon(now, from);
         }
         let short = ShortId::of(&proof.pki_id);
@@ -543,34 +555,36 @@ const HOPS_USUAL: u32 = 2;
 /// Questions in a frame; the message's own bound.
 const ASKS_PER_FRAME: usize = 64;
 /// Questions that one neighbour may put.
-const ASKS: Rate = Rate { per_second: 1024, burst: 2048 };
+const ASKS: Rate = Rate { per_second: 4096, burst: 16_384 };
 /// Nonces under one signature; the message's own bound.
 const NONCES_PER_PROOF: usize = 64;
 /// Ten signatures a second.
 const PROVE_EVERY: Duration = Duration::from_millis(100);
-/// Nonces that may wait for our signature: what ten signatures cover, and half as much again.
-pub(crate) const UNSIGNED_MAX: usize = 1024;
-/// Of one neighbour.
-const UNSIGNED_PER_LINK: usize = 256;
+/// Nonces that may wait for our signature: what is signed in two seconds.
+pub(crate) const UNSIGNED_MAX: usize = 1280;
+/// Of one neighbour, over whom half a large network may ask.
+const UNSIGNED_PER_LINK: usize = 640;
 /// How long a nonce waits for our signature; nobody listens for longer.
-const UNSIGNED_KEPT: Duration = Duration::from_secs(1);
+const UNSIGNED_KEPT: Duration = Duration::from_secs(2);
 /// Questions remembered that were passed on.
-pub(crate) const ROUTES_MAX: usize = 32_768;
+pub(crate) const ROUTES_MAX: usize = 65_536;
 /// Of these, with one member to answer.
 const ROUTES_PER_TARGET: usize = 1024;
+/// Of these, of one asker: a few who ask without end leave room for the others.
+const ROUTES_PER_ASKER: usize = ROUTES_PER_TARGET / 4;
 /// How often those who were not answered are looked for.
 const PRUNE_EVERY: Duration = Duration::from_millis(500);
 /// For how long: as long as a nonce may wait for its signature, and a second for the way there and back.
-const ROUTE_KEPT: Duration = Duration::from_secs(2);
+const ROUTE_KEPT: Duration = Duration::from_secs(3);
 /// Nonces of one probe.
 const NONCES_PER_PROBE: usize = 16;
 /// A new member is expected to be proved by a connection in this time; then it is asked.
 const HELLO_FIRST: Duration = Duration::from_millis(250);
 /// How long a member may take for its first proof: others ask at the same time, and it signs ten times a
 /// second.
-const FIRST_PROOF_WAIT: Duration = Duration::from_millis(1500);
+const FIRST_PROOF_WAIT: Duration = Duration::from_millis(2200);
 /// First questions that we put as beats come by.
-const FIRST_QUESTIONS: Rate = Rate { per_second: 256, burst: 256 };
+const FIRST_QUESTIONS: Rate = Rate { per_second: 1024, burst: 1024 };
 /// Members known by hearsay that are asked at once, ten times a second.
 const PROOFS_AT_ONCE: usize = 32;
 /// How often a member known by hearsay is asked before it counts as dead.

@@ -15,7 +15,8 @@ use crate::discovery::{Action, CheckedMember, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::{Bucket, Rate};
 use crate::timers::Deadline;
-use crate::view::{Announced, Backoff, Member, Row, Status};
+use crate::member::{Announced, Backoff, Member, Status};
+use crate::row::Row;
 
 /// What the exchange remembers beside what is kept per connection.
 #[derive(Debug, Default)]
@@ -35,11 +36,18 @@ pub(crate) struct Exchange {
     asked: Option<Mono>,
     /// Whose pages we are turning, and since when: one neighbour's at a time.
     paging: Option<(PkiId, Mono)>,
+    /// Whether the last answer had more behind it: we know a part of the network only.
+    pub(crate) partial: bool,
+    pruned: Mono,
 }
 
 impl Exchange {
     /// Drops what aged.
     pub(crate) fn prune(&mut self, now: Mono) {
+        if now.since(self.pruned) < PRUNE_EVERY {
+            return;
+        }
+        self.pruned = now;
         self.checks.retain(|_, at| now.since(*at) < CHECKS_KEPT);
     }
 
@@ -168,7 +176,8 @@ impl Discovery {
     /// What we know and may tell, live members first; beyond the bound the rest is told again, which costs
     /// bytes only.
     fn digest(&self, listener: &PkiId) -> Bounded<Known, 1024> {
-        let told = |row: &&Row| self.may_tell(row.member().subject(), listener);
+        let Some(listener) = self.listener(listener) else { return Bounded::default() };
+        let told = |row: &&Row| may_tell(row.subject(), listener);
         let live = self.view.rows().iter().filter(|row| !row.status.is_dead()).filter(told);
         let dead = self.view.rows().iter().filter(|row| row.status.is_dead()).filter(told);
         Bounded::truncated(live.chain(dead).map(Row::known))
@@ -187,9 +196,7 @@ impl Discovery {
         }
         self.introduced(&from);
         self.take_in(now, from, request.me);
-        let external = record.endpoint.is_some();
-        let response =
-            self.answer(&from, external, &record, request.nonce, request.known.into_vec());
+        let response = self.answer(now, &from, &record, request.nonce, request.known.into_vec());
         self.counters.answers_sent = self.counters.answers_sent.saturating_add(1);
         self.send(from, Message::MembershipResponse(response));
     }
@@ -213,8 +220,8 @@ impl Discovery {
     /// A page of what the asker lacks and may know.
     fn answer(
         &self,
+        now: Mono,
         asker: &PkiId,
-        asker_external: bool,
         asker_record: &Record,
         nonce: Nonce,
         mut known: Vec<Known>,
@@ -234,15 +241,16 @@ impl Discovery {
             page.beat(beat);
         }
         // A member that lost its epoch is told how far it had come, dead as it may be to us.
-        if let Some(member) = self.view.find(asker)
-            && (asker_record.epoch, asker_record.version)
-                < (member.record.epoch, member.record.version)
+        if let Some(row) = self.view.find(asker)
+            && (asker_record.epoch, asker_record.version) < (row.epoch, row.version)
         {
-            page.entry(member.entry_len, || member.entry(false));
+            page.entry(row.member().entry_len, || row.entry(false));
         }
-        let asker_org = self.connections.links.get(asker).and_then(|link| link.org.clone());
+        let listener = self.listener(asker);
+        let listener = listener.map(|of| Listener { external: asker_record.endpoint.is_some(), ..of });
         let mut told = known.iter().peekable();
-        for row in self.view.rows().iter().filter(|row| row.status.is_live()) {
+        let asker_short = ShortId::of(asker);
+        for row in self.view.rows().iter().filter(|row| is_told(now, row)) {
             while told.next_if(|known| known.member < row.short).is_some() {}
             let known = told.peek().filter(|known| known.member == row.short);
             let lacks =
@@ -252,20 +260,16 @@ impl Discovery {
             if !(lacks || newer_beat) {
                 continue;
             }
-            let member = row.member();
-            if member.pki_id() == *asker {
-                continue;
-            }
-            let Some(org) = &asker_org else { break };
-            let (own, listener) = (&self.own.me.org, Listener { org, external: asker_external });
-            if !may_tell(own, member.subject(), listener) {
+            let Some(listener) = listener else { break };
+            if row.short == asker_short || !may_tell(row.subject(), listener) {
                 continue;
             }
             if lacks {
-                let secret = may_tell_secret(own, &member.org, org);
-                page.entry(member.entry_len, || member.entry(secret));
-            } else if let Some(beat) = &member.beat {
-                page.beat(beat);
+                let member = row.member();
+                let secret = may_tell_secret(&self.own.me.org, &member.org, listener.org);
+                page.entry(member.entry_len, || row.entry(secret));
+            } else if let Some(beat) = row.beat() {
+                page.beat(&beat);
             }
         }
         MembershipResponse {
@@ -295,6 +299,7 @@ impl Discovery {
         }
         link.asked = None;
         link.more = response.more && !response.alive.as_slice().is_empty();
+        self.exchange.partial = link.more;
         for entry in response.alive.into_vec() {
             self.take_in(now, from, entry);
         }
@@ -369,16 +374,15 @@ impl Discovery {
                 Ok(())
             };
         }
-        let known = self.view.get(&ShortId::of(&record.pki_id));
-        if known.is_some_and(|member| member.pki_id() != record.pki_id) {
+        let known = self.view.row(&ShortId::of(&record.pki_id));
+        if known.is_some_and(|row| row.member().pki_id() != record.pki_id) {
             return Err(DropReason::ShortIdTaken);
         }
-        if epoch_too_far(record.epoch, known.map(|member| member.record.epoch)) {
+        if epoch_too_far(record.epoch, known.map(|row| row.epoch)) {
             return Err(DropReason::EpochTooFar);
         }
-        let newer = known.is_none_or(|member| {
-            (record.epoch, record.version) > (member.record.epoch, member.record.version)
-        });
+        let newer =
+            known.is_none_or(|row| (record.epoch, record.version) > (row.epoch, row.version));
         if newer { Ok(()) } else { Err(DropReason::Stale) }
     }
 
@@ -387,7 +391,7 @@ impl Discovery {
         if record.pki_id == self.own.me.pki_id {
             return;
         }
-        if let Some(member) = self.view.find(&record.pki_id)
+        if let Some(member) = self.view.find(&record.pki_id).map(Row::member)
             && member.secret.is_none()
             && member.org == self.own.me.org
             && let Some(secret) = entry.secret
@@ -474,7 +478,6 @@ impl Discovery {
                 sealed,
                 entry_len,
                 secret,
-                beat: None,
                 status,
                 announced,
                 learned,
@@ -482,8 +485,8 @@ impl Discovery {
                 backoff,
                 proof_tries: 0,
             };
-            self.view.insert(member, first_proof);
-            self.set_due(short, first_proof);
+            self.view.insert(member, first_proof, &self.own.me.org);
+            self.look_at(first_proof);
         }
         if let Some(beat) = &beat {
             self.hear_one(now, from, beat);
@@ -544,6 +547,14 @@ impl Discovery {
     }
 }
 
+/// Whether others are told of a member: if it is alive, or if we heard of it a short while ago, so that word of
+/// many newcomers does not wait for their proofs at each step of its way. A record of somebody who is no more
+/// is told by each peer for this while only, once, and makes nobody alive.
+fn is_told(now: Mono, row: &Row) -> bool {
+    let news = || now.since(row.member().learned) < HEARSAY_TOLD;
+    row.status.is_live() || (row.status == Status::Known && news())
+}
+
 /// What is put in one answer.
 #[derive(Debug, Default)]
 struct Page {
@@ -591,6 +602,8 @@ const EPOCH_STEP_MAX: u64 = 1 << 20;
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Pages of another neighbour are asked for if the one we turned to is silent for this long.
 const PAGING_STALLED: Duration = Duration::from_millis(250);
+/// How long a member of whom we only heard is told of to others.
+const HEARSAY_TOLD: Duration = Duration::from_secs(5);
 /// An answer is waited for this long; then the neighbour may be asked again.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Requests that one neighbour may send: four a second at first, and sixteen pages for a thousand members.
@@ -603,6 +616,8 @@ pub(crate) const CHECKS_PER_LINK: u32 = 128;
 pub(crate) const CHECKS_MAX: usize = 8192;
 /// For how long.
 const CHECKS_KEPT: Duration = Duration::from_secs(10);
+/// How often old ones are looked for.
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
 /// Entries and beats in an answer; the message's own bounds.
 const PAGE_ENTRIES: usize = 64;
 const PAGE_BEATS: usize = 1024;

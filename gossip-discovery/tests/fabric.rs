@@ -376,10 +376,10 @@ fn a_late_member_is_asked_directly_then_through_others_and_a_proof_saves_it() {
     let (late, helper) = (bench.other(1), bench.other(2));
     bench.befriend(&late);
     bench.befriend(&helper);
-    bench.pass(ms(2900));
+    bench.pass(ms(2400));
     bench.send_from(&helper, Message::Beats(Beats { beats: Bounded::truncated([helper.beat(0)]) }));
     bench.actions.clear();
-    bench.pass(ms(300));
+    bench.pass(ms(200));
     let short = ShortId::of(&late.pki_id);
     let direct = bench.asked_of(&late).remove(&short).expect("asked directly");
     bench.pass(ms(250));

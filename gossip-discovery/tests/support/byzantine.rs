@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use gossip_api::message::{Beat, Beats, MemberEntry, MembershipResponse, Message, SealedRecord};
-use gossip_api::{Bounded, Envelope, Epoch, Now, RemotePeer};
+use gossip_api::{Bounded, Envelope, Epoch, RemotePeer};
 use gossip_comm::{Command, Effect};
 use gossip_discovery::Input;
 use rand_chacha::ChaCha8Rng;
@@ -85,7 +85,6 @@ impl Membership {
     pub(crate) fn twist(
         &mut self,
         peer: usize,
-        now: Now,
         to: RemotePeer,
         message: Message,
     ) -> Vec<Effect<Input>> {
@@ -101,14 +100,14 @@ impl Membership {
         };
         let mut sent = vec![Envelope::unsigned(&message)];
         if evil.one_in(8) {
-            sent.extend(self.promise(peer, now));
+            sent.extend(self.promise(peer));
         }
         let send = |envelope| Effect::Command(Command::Send { to: to.clone(), envelope });
         sent.into_iter().map(send).collect()
     }
 
     /// A record of its own, genuine but for an epoch that nobody can have reached.
-    fn promise(&mut self, peer: usize, _now: Now) -> Option<Envelope> {
+    fn promise(&mut self, peer: usize) -> Option<Envelope> {
         let own = self.peers[peer].crypto.identity().clone();
         let evil = self.evil.get(&peer)?;
         let entry = evil.entries.iter().find(|entry| entry.identity == own)?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gossip_api::message::{Kind, MemberEntry, Message, Record, SealedRecord, ShortId};
+use gossip_api::message::{MemberEntry, Message, Record, SealedRecord, ShortId};
 use gossip_api::{
     Admit, Endpoint, Epoch, IdentityMap, IdentityMapConfig, MessageCryptoService, Mono, NetworkId,
     Now, OrgId, PeerIdentity, PkiId, SecurityAdvisor, Verified, Wall,
@@ -36,20 +36,26 @@ pub(crate) struct Membership {
     verified: BTreeMap<Bytes, (SealedRecord, PeerIdentity, Verified<Record>)>,
     /// Checks of records that were answered from there.
     pub(crate) checks_saved: u64,
-    /// Pairs (listener, subject) of whom the listener was told a record, for tests of disclosure.
-    pub(crate) told: BTreeSet<(PkiId, PkiId)>,
     /// Whoever there is, for judging what is said of whom.
     names: BTreeMap<ShortId, Name>,
+    /// The kinds of people among them.
+    kinds: BTreeSet<Name>,
     /// What was told, by message, to who must not know it.
     pub(crate) leaks: Vec<String>,
+    /// Records that verified, and those of our own making, by whose they are.
+    genuine: BTreeMap<ShortId, Vec<Record>>,
+    /// What was passed on that nobody can have verified.
+    pub(crate) unverified: Vec<String>,
     /// Members that do not keep to the protocol.
     pub(crate) evil: BTreeMap<usize, byzantine::Evil>,
     /// The peer whose machine was given something last.
     pub(crate) touched: usize,
+    /// Who handles no message before when: it waits, while the peer's own timers run.
+    pub(crate) deaf: BTreeMap<usize, Mono>,
 }
 
 /// What disclosure depends on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Name {
     org: OrgId,
     external: bool,
@@ -75,11 +81,14 @@ impl Membership {
             raise_epochs: true,
             verified: BTreeMap::new(),
             checks_saved: 0,
-            told: BTreeSet::new(),
             names: BTreeMap::new(),
+            kinds: BTreeSet::new(),
             leaks: Vec::new(),
+            genuine: BTreeMap::new(),
+            unverified: Vec::new(),
             evil: BTreeMap::new(),
             touched: 0,
+            deaf: BTreeMap::new(),
         }
     }
 
@@ -96,21 +105,17 @@ impl Membership {
         now: Now,
         entry: MemberEntry,
     ) -> Option<CheckedMember> {
-        let seat = &self.peers[peer];
-        let crypto = seat.crypto.as_ref();
-        let pki_id = seat.identities.put(&entry.identity, crypto, crypto, now).ok()?;
-        let (identity, sealed, record) = self.verified(peer, now, entry.identity, entry.record)?;
-        if pki_id != record.message().pki_id {
-            return None;
-        }
-        if entry.secret.as_ref().is_some_and(|secret| !secret.belongs_to(record.message())) {
+        let MemberEntry { identity, record: sealed, secret, beat } = entry;
+        let (identity, sealed, record) = self.verified(peer, now, identity, sealed)?;
+        if secret.as_ref().is_some_and(|secret| !secret.belongs_to(record.message())) {
             return None;
         }
         let org = self.peers[peer].crypto.org_by_peer_identity(&identity);
-        let (secret, beat) = (entry.secret, entry.beat);
         Some(CheckedMember { org, identity, record, sealed, secret, beat })
     }
 
+    /// The verdict on identity and record, which is the same for everybody: all peers have one authority, and
+    /// it is asked once. That a peer would have had to ask is counted all the same.
     fn verified(
         &mut self,
         peer: usize,
@@ -126,16 +131,56 @@ impl Membership {
             return Some((of.clone(), known.clone(), record.clone()));
         }
         let seat = &self.peers[peer];
-        let (_, signed) = sealed.open().ok()?;
         let (map, network, crypto) = (&seat.identities, &self.network, seat.crypto.as_ref());
+        let pki_id = map.put(&identity, crypto, crypto, now).ok()?;
+        let (_, signed) = sealed.open().ok()?;
         let message = Verified::signed(signed, None, map, network, crypto, now.mono).ok()?;
         let record = message.narrow(|message| match message {
             Message::Record(record) => Some(record),
             _ => None,
         })?;
+        if pki_id != record.message().pki_id {
+            return None;
+        }
+        self.is_genuine(record.message());
         let kept = (sealed.clone(), identity.clone(), record.clone());
         self.verified.insert(signature, kept);
         Some((identity, sealed, record))
+    }
+
+    fn is_genuine(&mut self, record: &Record) {
+        let known = self.genuine.entry(ShortId::of(&record.pki_id)).or_default();
+        if !known.contains(record) {
+            known.push(record.clone());
+        }
+    }
+
+    /// Whoever keeps to the protocol passes on what it verified: records that their members signed, and beats
+    /// that are links of their chains. Looked at in small networks, as it costs hashing.
+    fn note_unverified(&mut self, teller: usize, message: &Message) {
+        let (entries, beats) = match message {
+            Message::MembershipResponse(response) => {
+                (response.alive.as_slice(), response.beats.as_slice())
+            }
+            Message::Beats(beats) => (&[][..], beats.beats.as_slice()),
+            _ => return,
+        };
+        if self.names.len() > STEPWISE {
+            return;
+        }
+        let known = |of: &ShortId| self.genuine.get(of).map_or(&[][..], Vec::as_slice);
+        let records = entries.iter().map(|entry| entry.record.open().unwrap().0);
+        let forged = records.filter(|record| {
+            !known(&ShortId::of(&record.pki_id)).contains(record)
+        });
+        let mut found: Vec<String> =
+            forged.map(|record| format!("{teller} passes on {record:?}")).collect();
+        let carried = entries.iter().filter_map(|entry| entry.beat.as_ref());
+        let forged = beats.iter().chain(carried).filter(|beat| {
+            !known(&beat.member).iter().any(|record| record.accepts(beat, None))
+        });
+        found.extend(forged.map(|beat| format!("{teller} passes on {beat:?}")));
+        self.unverified.extend(found);
     }
 
     pub(crate) fn sign(&self, peer: usize, message: Message) -> Verified<Message> {
@@ -145,19 +190,26 @@ impl Membership {
 
     /// Every name in a message is one that its listener may hear from its teller.
     fn note(&mut self, teller: usize, to: PkiId, message: &Message) {
-        let kind = message.kind();
-        let entries = match message {
-            Message::MembershipResponse(response) => response.alive.as_slice().to_vec(),
-            Message::MembershipRequest(request) => vec![request.me.clone()],
-            _ => Vec::new(),
+        let (own, to) = (ShortId::of(&self.peers[teller].crypto.pki_id()), ShortId::of(&to));
+        let (Some(from), Some(listener)) = (self.names.get(&own), self.names.get(&to)) else {
+            return;
         };
-        for entry in entries {
-            let about = entry.record.open().unwrap().0.pki_id;
-            if matches!(message, Message::MembershipResponse(_)) {
-                self.told.insert((to, about));
-            }
-            self.judge(teller, to, ShortId::of(&about), entry.secret.is_some(), kind);
+        let inside = from.org == listener.org;
+        let entries = match message {
+            Message::MembershipResponse(response) => response.alive.as_slice(),
+            Message::MembershipRequest(request) => std::slice::from_ref(&request.me),
+            _ => &[],
+        };
+        // Where everybody may be told of everybody, names are looked at in small networks alone.
+        if self.names.len() > STEPWISE
+            && self.kinds.iter().all(|kind| may_hear(from, listener, kind, false))
+            && (inside || entries.iter().all(|entry| entry.secret.is_none()))
+        {
+            return;
         }
+        let entries = entries.iter().map(|entry| {
+            (ShortId::of(&entry.record.open().unwrap().0.pki_id), entry.secret.is_some())
+        });
         let named: Vec<ShortId> = match message {
             Message::MembershipResponse(response) => {
                 response.beats.as_slice().iter().map(|beat| beat.member).collect()
@@ -171,34 +223,31 @@ impl Membership {
             Message::ProofOfLife(proof) => vec![ShortId::of(&proof.pki_id)],
             _ => Vec::new(),
         };
-        for about in named {
-            self.judge(teller, to, about, false, kind);
+        let told = entries.chain(named.into_iter().map(|about| (about, false)));
+        let kind = message.kind();
+        let mut leaks = Vec::new();
+        for (about, secret) in told {
+            let Some(subject) = self.names.get(&about) else {
+                leaks.push(format!("{kind:?} names {about:?}, whom nobody made"));
+                continue;
+            };
+            let allowed = about == to || may_hear(from, listener, subject, about == own);
+            if !allowed || (secret && !(inside && subject.org == from.org)) {
+                leaks.push(format!("{kind:?} of {own:?} tells {to:?} of {about:?}, secret {secret}"));
+            }
         }
+        self.leaks.extend(leaks);
     }
+}
 
-    /// behaviour.md 6.13, said once more: who may be told of whom, and who its secret.
-    fn judge(&mut self, teller: usize, to: PkiId, about: ShortId, secret: bool, kind: Kind) {
-        let own = ShortId::of(&self.peers[teller].crypto.pki_id());
-        let to = ShortId::of(&to);
-        let (Some(from), Some(listener), Some(subject)) =
-            (self.names.get(&own), self.names.get(&to), self.names.get(&about))
-        else {
-            return self.leaks.push(format!("{kind:?} names {about:?}, whom nobody made"));
-        };
-        let inside = from.org == listener.org;
-        let named = if about == to {
-            true
-        } else if inside {
-            subject.org == from.org || subject.external
-        } else if subject.org == listener.org {
-            true
-        } else {
-            subject.org == from.org && subject.external && (listener.external || about == own)
-        };
-        if !named || (secret && !(inside && subject.org == from.org)) {
-            let text = format!("{kind:?} of {own:?} tells {to:?} of {about:?}, secret {secret}");
-            self.leaks.push(text);
-        }
+/// Fabric's rules of disclosure, said once more: who may be told of whom.
+fn may_hear(from: &Name, listener: &Name, subject: &Name, oneself: bool) -> bool {
+    if from.org == listener.org {
+        subject.org == from.org || subject.external
+    } else if subject.org == listener.org {
+        true
+    } else {
+        subject.org == from.org && subject.external && (listener.external || oneself)
     }
 }
 
@@ -212,9 +261,10 @@ impl Host for Membership {
             }
             Action::Send { to, message } => {
                 if self.evil.contains_key(&peer) {
-                    return self.twist(peer, now, to, message);
+                    return self.twist(peer, to, message);
                 }
                 self.note(peer, to.pki_id, &message);
+                self.note_unverified(peer, &message);
                 let envelope = gossip_api::Envelope::unsigned(&message);
                 vec![Effect::Command(Command::Send { to, envelope })]
             }
@@ -224,6 +274,7 @@ impl Host for Membership {
                 vec![Effect::Command(Command::Send { to, envelope })]
             }
             Action::Sign(record) => {
+                self.is_genuine(&record);
                 let signed = self.sign(peer, Message::Record(record));
                 let record = signed.narrow(|message| match message {
                     Message::Record(record) => Some(record),
@@ -301,7 +352,10 @@ impl Host for Membership {
             }
             _ => return Vec::new(),
         };
-        vec![Effect::Input(input)]
+        match self.deaf.get(&peer).filter(|until| **until > now.mono) {
+            Some(until) => vec![Effect::InputAfter(until.since(now.mono), input)],
+            None => vec![Effect::Input(input)],
+        }
     }
 
     fn tick(&mut self, peer: usize, _now: Now) -> Input {
@@ -410,7 +464,9 @@ impl Net {
 
     fn name(&mut self, pki_id: PkiId, person: &Person) {
         let name = Name { org: person.org.clone(), external: person.external.is_some() };
-        self.cluster.host_mut().names.insert(ShortId::of(&pki_id), name);
+        let host = self.cluster.host_mut();
+        host.kinds.insert(name.clone());
+        host.names.insert(ShortId::of(&pki_id), name);
     }
 
     fn make(&mut self, person: &Person) -> (PeerSpec, Discovery, Seat) {

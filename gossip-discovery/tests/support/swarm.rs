@@ -24,7 +24,7 @@ pub(crate) struct Told {
     pub(crate) healed_in: Duration,
 }
 
-/// The invariants of hardening.md that are checked.
+/// What is checked; the numbers are those of docs/simulation.md.
 pub(crate) const INVARIANTS: [&str; 9] = [
     "V2 nothing is believed that its member did not sign",
     "V4 after the faults every view is right within a minute",
@@ -319,6 +319,8 @@ impl Story {
         }
         let leak = self.net.cluster.host().leaks.first();
         assert_eq!(leak, None, "V6");
+        let unverified = self.net.cluster.host().unverified.first();
+        assert_eq!(unverified, None, "V15");
     }
 
     fn honest(&self) -> Vec<usize> {
