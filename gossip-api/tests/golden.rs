@@ -41,6 +41,10 @@ fn messages() -> Vec<(String, Message)> {
     let hello = Message::Hello(PullHello { nonce, channel: channel.clone(), kind });
     let digest = PullDigest { nonce, channel: channel.clone(), kind, items: items.clone() };
     let request = PullRequest { nonce, channel, kind, items };
+    let (channel, kind) = (trade(), PullKind::StateInfo);
+    let items = Bounded::new(vec![ItemId::state_info(peer(), Epoch::new(3), 9)]).unwrap();
+    let infos = PullDigest { nonce, channel, kind, items };
+    all.push(("pull-digest-state-info".into(), Message::Digest(infos)));
     all.push(("acknowledgement-accepted".into(), accepted));
     all.push(("pull-hello-identity".into(), hello));
     all.push(("pull-digest-identity".into(), Message::Digest(digest)));

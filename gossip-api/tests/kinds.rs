@@ -105,6 +105,13 @@ fn a_pull_of_identities_names_no_channel() {
         assert_eq!(pull.tag(), Tag::ChanAndOrg);
         reopened(&pull).unwrap();
     }
+    for pull in pulls(PullKind::StateInfo, trade()) {
+        assert_eq!(pull.tag(), Tag::ChanOrOrg);
+        reopened(&pull).unwrap();
+    }
+    let said = (peer(), Epoch::new(3), 9);
+    assert_eq!(ItemId::state_info(said.0, said.1, said.2).as_state_info(), Some(said));
+    assert_eq!(ItemId::identity(peer()).as_state_info(), None);
     assert_eq!(ItemId::identity(peer()).as_identity(), Some(peer()));
     assert_eq!(ItemId::identity(peer()).as_block(), None);
 }

@@ -196,7 +196,12 @@ impl Peer {
             ChaCha8Rng::from_rng(&mut rng),
             now,
         );
-        let node_me = node::Me { pki_id: me.pki_id, org: me.org.clone(), epoch: me.epoch };
+        let node_me = node::Me {
+            pki_id: me.pki_id,
+            org: me.org.clone(),
+            is_external: me.external_endpoint.is_some(),
+            epoch: me.epoch,
+        };
         let lease_needed = matches!(config.election.mode, gossip_election::Mode::Dynamic);
         let node = Node::new(node_me, config.node.clone(), ChaCha8Rng::from_rng(&mut rng))
             .with_leases(lease_needed);
@@ -225,11 +230,11 @@ impl Peer {
             | Kind::MembershipResponse
             | Kind::Probe
             | Kind::ProofOfLife => self.discovery.admit(now, from, header),
-            Kind::Data | Kind::Update => match self.node.admit(from, header) {
+            Kind::Data | Kind::Update => match self.node.admit(now, from, header) {
                 Admit::Accept => self.admit_block(header),
                 refused @ Admit::Drop(_) => refused,
             },
-            Kind::Plan => match self.node.admit(from, header) {
+            Kind::Plan => match self.node.admit(now, from, header) {
                 Admit::Accept => self.admit_plan(header),
                 refused @ Admit::Drop(_) => refused,
             },
@@ -243,7 +248,7 @@ impl Peer {
             | Kind::StateRequest
             | Kind::Header
             | Kind::HeaderNote
-            | Kind::BlockNote => self.node.admit(from, header),
+            | Kind::BlockNote => self.node.admit(now, from, header),
             Kind::PrivateData | Kind::PrivateDataRequest | Kind::PrivateDataResponse => {
                 self.admit_private(from, header)
             }

@@ -234,3 +234,25 @@ fn a_probed_header_reaches_everybody_and_so_do_its_blocks() {
     consortium.cluster.run_for(secs(5));
     assert_same_ledgers(&consortium, 2);
 }
+
+#[test]
+fn a_tree_is_planned_though_the_ledger_is_quicker_than_a_signature() {
+    check(1..4, |seed| {
+        let mut consortium = Consortium::new(seed, 1, Link::lan(), 160 << 10);
+        for _ in 0..20 {
+            consortium.add_peer();
+        }
+        consortium.cluster.host_mut().verify_cost = Duration::from_millis(3);
+        consortium.cluster.host_mut().commit_cost = Duration::from_micros(10);
+        consortium.cluster.run_for(secs(10));
+        for _ in 0..10 {
+            consortium.order_block();
+            consortium.cluster.run_for(Duration::from_millis(500));
+        }
+        assert_same_ledgers(&consortium, 11);
+        let pushed: u64 = (1..20).map(|peer| consortium.outside(peer).by_push).sum();
+        assert_eq!(pushed, 190, "nobody had to ask");
+        let uploads: Vec<u64> = (1..20).map(|peer| consortium.outside(peer).uploaded).collect();
+        assert!(uploads.iter().sum::<u64>() > 10 * (160 << 10), "others than the source relay");
+    });
+}

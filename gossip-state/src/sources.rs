@@ -19,6 +19,49 @@ pub(crate) struct Sources {
     per_source: usize,
     /// Whether anybody has delivered anything yet.
     is_served: bool,
+    /// How many of those present claim each height, and how many credible ones: looked at in every step.
+    claims: Claims,
+    /// Nobody is left alone for longer than until then.
+    blocked_until: Mono,
+}
+
+#[derive(Debug, Default)]
+struct Claims {
+    present: BTreeMap<Height, usize>,
+    credible: BTreeMap<Height, usize>,
+}
+
+impl Claims {
+    const fn new() -> Self {
+        Self { present: BTreeMap::new(), credible: BTreeMap::new() }
+    }
+
+    fn add(&mut self, source: &Source) {
+        if source.present {
+            *self.present.entry(source.claimed).or_default() += 1;
+        }
+        if source.is_credible() {
+            *self.credible.entry(source.claimed).or_default() += 1;
+        }
+    }
+
+    fn take(&mut self, source: &Source) {
+        if source.present {
+            Self::less(&mut self.present, source.claimed);
+        }
+        if source.is_credible() {
+            Self::less(&mut self.credible, source.claimed);
+        }
+    }
+
+    fn less(claims: &mut BTreeMap<Height, usize>, height: Height) {
+        if let Some(count) = claims.get_mut(&height) {
+            *count -= 1;
+            if *count == 0 {
+                claims.remove(&height);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,16 +99,37 @@ impl Source {
 
 impl Sources {
     pub(crate) const fn new(penalty: Duration, penalty_max: Duration, per_source: usize) -> Self {
-        Self { known: BTreeMap::new(), penalty, penalty_max, per_source, is_served: false }
+        Self {
+            known: BTreeMap::new(),
+            penalty,
+            penalty_max,
+            per_source,
+            is_served: false,
+            claims: Claims::new(),
+            blocked_until: Mono::ZERO,
+        }
+    }
+
+    /// The one way to change what is known of a peer.
+    fn change(&mut self, peer: &PkiId, change: impl FnOnce(&mut Source)) {
+        if let Some(source) = self.known.get_mut(peer) {
+            self.claims.take(source);
+            change(source);
+            self.claims.add(source);
+            self.blocked_until = self.blocked_until.max(source.blocked_until);
+        }
     }
 
     /// Notes a claim. What a peer claims last holds, be it lower.
     pub(crate) fn claim(&mut self, peer: RemotePeer, claimed: Height, own_org: bool) {
-        if let Some(source) = self.known.get_mut(&peer.pki_id) {
-            source.peer = peer;
-            source.own_org = own_org;
-            source.claimed = claimed;
-            source.present = true;
+        if self.known.contains_key(&peer.pki_id) {
+            let pki_id = peer.pki_id;
+            self.change(&pki_id, |source| {
+                source.peer = peer;
+                source.own_org = own_org;
+                source.claimed = claimed;
+                source.present = true;
+            });
             return;
         }
         if self.known.len() >= SOURCES_MAX && !self.forget_one() {
@@ -82,6 +146,7 @@ impl Sources {
             rate: None,
             peer,
         };
+        self.claims.add(&source);
         self.known.insert(source.peer.pki_id, source);
     }
 
@@ -91,13 +156,15 @@ impl Sources {
             self.known.iter().filter(|(_, source)| !source.present && source.in_flight == 0);
         let victim = absent.min_by_key(|(_, source)| (source.distrusted, source.failures));
         let victim = victim.map(|(pki_id, _)| *pki_id);
-        victim.is_some_and(|pki_id| self.known.remove(&pki_id).is_some())
+        let forgotten = victim.and_then(|pki_id| self.known.remove(&pki_id));
+        forgotten.is_some_and(|source| {
+            self.claims.take(&source);
+            true
+        })
     }
 
     pub(crate) fn gone(&mut self, peer: &PkiId) {
-        if let Some(source) = self.known.get_mut(peer) {
-            source.present = false;
-        }
+        self.change(peer, |source| source.present = false);
     }
 
     /// The best peer to ask for `number` now.
@@ -119,15 +186,11 @@ impl Sources {
     }
 
     pub(crate) fn began(&mut self, peer: &PkiId) {
-        if let Some(source) = self.known.get_mut(peer) {
-            source.in_flight = source.in_flight.saturating_add(1);
-        }
+        self.change(peer, |source| source.in_flight = source.in_flight.saturating_add(1));
     }
 
     pub(crate) fn ended(&mut self, peer: &PkiId) {
-        if let Some(source) = self.known.get_mut(peer) {
-            source.in_flight = source.in_flight.saturating_sub(1);
-        }
+        self.change(peer, |source| source.in_flight = source.in_flight.saturating_sub(1));
     }
 
     /// It delivered `bytes` in `took`.
@@ -135,27 +198,34 @@ impl Sources {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let rate = bytes.saturating_mul(1_000_000) / micros;
         self.is_served = true;
-        if let Some(source) = self.known.get_mut(peer).filter(|source| !source.distrusted) {
-            source.failures = 0;
-            source.rate = Some(source.rate.map_or(rate, |old| old / 4 * 3 + rate / 4));
-        }
+        self.change(peer, |source| {
+            if !source.distrusted {
+                source.failures = 0;
+                source.rate = Some(source.rate.map_or(rate, |old| old / 4 * 3 + rate / 4));
+            }
+        });
     }
 
     /// It did not deliver: left alone for a while, longer each time.
     pub(crate) fn failed(&mut self, peer: &PkiId, now: Mono) {
-        if let Some(source) = self.known.get_mut(peer) {
+        self.leave_alone(peer, now, self.penalty);
+    }
+
+    /// Not asked again for `penalty`, twice that after the next failure, and so on.
+    fn leave_alone(&mut self, peer: &PkiId, now: Mono, penalty: Duration) {
+        let most = self.penalty_max;
+        self.change(peer, |source| {
             let factor = 1u32.checked_shl(source.failures).unwrap_or(u32::MAX);
-            let wait = self.penalty.saturating_mul(factor).min(self.penalty_max);
             source.failures = source.failures.saturating_add(1);
-            source.blocked_until = now.after(wait);
-        }
+            source.blocked_until = now.after(penalty.saturating_mul(factor).min(most));
+        });
     }
 
     /// Its answer was empty. As long as nobody serves us, that may be because we are not known as a member
     /// of the channel yet: it is asked a few times more, and soon. Later, and of a claim that no channel
     /// can reach, it means that it has not what it claimed.
     pub(crate) fn empty_handed(&mut self, peer: &PkiId, missing: SeqNum, now: Mono) {
-        let Some(source) = self.known.get_mut(peer) else { return };
+        let Some(source) = self.known.get(peer) else { return };
         let may_not_know_us =
             !self.is_served && source.failures < UNKNOWN_TRIES && source.claimed.get() < BELIEVABLE;
         if !may_not_know_us {
@@ -163,41 +233,37 @@ impl Sources {
             self.disprove(peer, missing);
             return;
         }
-        let factor = 1u32.checked_shl(source.failures).unwrap_or(u32::MAX);
-        let wait = (self.penalty / SOON).saturating_mul(factor).min(self.penalty_max);
-        source.failures = source.failures.saturating_add(1);
-        source.blocked_until = now.after(wait);
+        self.leave_alone(peer, now, self.penalty / SOON);
     }
 
     /// It had not what it claimed; it may claim again.
     fn disprove(&mut self, peer: &PkiId, missing: SeqNum) {
-        if let Some(source) = self.known.get_mut(peer) {
+        self.change(peer, |source| {
             source.claimed = source.claimed.min(Height::new(missing.get()));
-        }
+        });
     }
 
     /// It sent what honest peers do not: last choice from now on.
     pub(crate) fn distrust(&mut self, peer: &PkiId, now: Mono) {
         self.failed(peer, now);
-        if let Some(source) = self.known.get_mut(peer) {
-            source.distrusted = true;
-        }
+        self.change(peer, |source| source.distrusted = true);
     }
 
     /// The highest claim of all who are present, be they believed or not.
     pub(crate) fn highest_claim(&self) -> Height {
-        let present = self.known.values().filter(|source| source.present);
-        present.map(|source| source.claimed).max().unwrap_or_default()
+        self.claims.present.last_key_value().map(|(height, _)| *height).unwrap_or_default()
     }
 
     /// The highest claim of those who have not failed repeatedly.
     pub(crate) fn credible_claim(&self) -> Height {
-        let credible = self.known.values().filter(|source| source.is_credible());
-        credible.map(|source| source.claimed).max().unwrap_or_default()
+        self.claims.credible.last_key_value().map(|(height, _)| *height).unwrap_or_default()
     }
 
     /// Whether anybody may be asked for `number` now, or is being asked.
     pub(crate) fn has_usable(&self, number: SeqNum, now: Mono) -> bool {
+        if self.highest_claim().next_block() <= number {
+            return false;
+        }
         self.known.values().any(|source| {
             source.may_serve(number) && (source.blocked_until <= now || source.in_flight > 0)
         })
@@ -210,6 +276,9 @@ impl Sources {
 
     /// When the next peer that claims `number` may be asked again.
     pub(crate) fn next_unblocked(&self, number: SeqNum, after: Mono) -> Option<Mono> {
+        if self.blocked_until <= after || self.highest_claim().next_block() <= number {
+            return None;
+        }
         self.known
             .values()
             .filter(|source| source.may_serve(number) && source.blocked_until > after)

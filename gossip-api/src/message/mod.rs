@@ -427,7 +427,7 @@ impl Message {
     /// Its channel, as far as it says.
     pub fn channel(&self) -> Option<ChannelRef> {
         let name = |channel: &ChannelId| Some(ChannelRef::Name(channel.clone()));
-        let pulled = |kind, channel| if kind == PullKind::Block { name(channel) } else { None };
+        let pulled = |kind, channel| if kind == PullKind::Identity { None } else { name(channel) };
         match self {
             Self::Record(_)
             | Self::Beats(_)

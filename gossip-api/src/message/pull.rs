@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tag;
 use crate::bounded::{Blob, Bounded};
-use crate::id::{ChannelId, Nonce, PkiId, SeqNum};
+use crate::id::{ChannelId, Epoch, Nonce, PkiId, SeqNum};
 use crate::identity::PeerIdentity;
 use crate::ledger::Block;
 
@@ -24,6 +24,8 @@ pub enum PullKind {
     Block,
     /// Identities of peers; an item is a fingerprint. The channel is left empty.
     Identity,
+    /// State infos of a channel; an item is a peer and what it said last. They travel as they were signed.
+    StateInfo,
 }
 
 impl PullKind {
@@ -33,12 +35,13 @@ impl PullKind {
         match self {
             Self::Block => Tag::ChanAndOrg,
             Self::Identity => Tag::Empty,
+            Self::StateInfo => Tag::ChanOrOrg,
         }
     }
 
     /// Whether a pull of this kind may name `channel`.
     pub(super) fn fits(self, channel: &ChannelId) -> bool {
-        self == Self::Block || channel.as_str().is_empty()
+        self != Self::Identity || channel.as_str().is_empty()
     }
 }
 
@@ -55,6 +58,23 @@ impl ItemId {
     /// An identity's name: its fingerprint, 32 bytes.
     pub fn identity(pki_id: PkiId) -> Self {
         Self(Blob::new(pki_id.as_bytes().to_vec()).unwrap_or_default())
+    }
+
+    /// A state info's name: whose, 32 bytes, of which epoch and with which sequence, eight bytes each.
+    pub fn state_info(pki_id: PkiId, epoch: Epoch, sequence: u64) -> Self {
+        let mut name = pki_id.as_bytes().to_vec();
+        name.extend(epoch.get().to_le_bytes());
+        name.extend(sequence.to_le_bytes());
+        Self(Blob::new(name).unwrap_or_default())
+    }
+
+    /// The state info that is named; nothing if these are not 48 bytes.
+    pub fn as_state_info(&self) -> Option<(PkiId, Epoch, u64)> {
+        let (peer, rest) = self.0.as_bytes().split_first_chunk::<32>()?;
+        let (epoch, sequence) = rest.split_first_chunk::<8>()?;
+        let sequence = u64::from_le_bytes(sequence.try_into().ok()?);
+        let epoch = Epoch::new(u64::from_le_bytes(*epoch));
+        Some((PkiId::from_bytes(*peer), epoch, sequence))
     }
 
     /// The identity that is named; nothing if these are not 32 bytes.

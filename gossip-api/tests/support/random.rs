@@ -184,10 +184,10 @@ impl Draw {
     /// What is pulled, and the channel that a pull of it names.
     fn pulled(&mut self) -> (PullKind, ChannelId) {
         let channel = self.channel();
-        if self.flag() {
-            (PullKind::Block, channel)
-        } else {
-            (PullKind::Identity, ChannelId::new("").unwrap())
+        match (self.flag(), self.flag()) {
+            (true, true) => (PullKind::Block, channel),
+            (true, false) => (PullKind::StateInfo, channel),
+            (false, _) => (PullKind::Identity, ChannelId::new("").unwrap()),
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use gossip_api::{Checked, ConfigError};
 
+use super::push::Course;
+
 /// How the node spreads and fetches.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -25,6 +27,15 @@ pub struct NodeConfig {
     ///
     /// More reach everybody sooner and cost as many copies. Fabric: `peer.gossip.propagatePeerNum`, 3.
     pub push_peers: usize,
+    /// A batch of pushed items goes out when it has so many. Fabric: `peer.gossip.maxPropagationBurstSize`, 10.
+    pub push_batch: usize,
+    /// Or when its first item has waited this long.
+    ///
+    /// Longer makes fewer choices of peers and costs as much at each hop. Fabric:
+    /// `peer.gossip.maxPropagationBurstLatency`, 10 ms.
+    pub push_wait: Duration,
+    /// How many batches an item is part of; with 1 it is passed on once. Fabric: `peer.gossip.propagateIterations`, 1.
+    pub push_iterations: usize,
     /// A block is pushed only to peers whose height is less than this many blocks below it; others catch up.
     pub push_window: u64,
     /// How often missing blocks are asked for. Fabric: `peer.gossip.pullInterval`, 4 s.
@@ -70,6 +81,9 @@ impl Default for NodeConfig {
             headers_cross_orgs: true,
             data_cross_orgs: false,
             push_peers: 3,
+            push_batch: 10,
+            push_wait: Duration::from_millis(10),
+            push_iterations: 1,
             push_window: 256,
             pull_every: Duration::from_secs(4),
             pull_peers: 3,
@@ -83,6 +97,11 @@ impl Default for NodeConfig {
 }
 
 impl NodeConfig {
+    /// How pushed items are collected.
+    pub(crate) const fn push_course(&self) -> Course {
+        Course { items: self.push_batch, wait: self.push_wait, iterations: self.push_iterations }
+    }
+
     /// Rules out contradictions.
     ///
     /// # Errors
@@ -112,6 +131,9 @@ impl NodeConfig {
         }
         if self.uplink == 0 {
             return Err(ConfigError("uplink must be more than 0 bits per second".into()));
+        }
+        if self.push_batch == 0 {
+            return Err(ConfigError("maxPropagationBurstSize must be at least 1".into()));
         }
         if self.push_window == 0 {
             return Err(ConfigError("push_window must be at least 1 block".into()));

@@ -24,15 +24,16 @@ mod config;
 mod infos;
 mod latency;
 mod pull;
+mod push;
 mod spread;
 mod words;
 
 use std::collections::BTreeMap;
 
-use gossip_api::message::{ChannelRef, Kind, PullKind};
+use gossip_api::message::{ChannelRef, Kind};
 use gossip_api::{
     Admit, Block, BlockHash, ChannelId, ChannelTag, Height, Machine, Message, MessageHeader, Mono,
-    NetworkMember, Nonce, Now, PkiId, SeqNum, Tag, Verified, Wakeup, earliest, select_peers,
+    NetworkMember, Now, PkiId, SeqNum, Tag, Verified, Wakeup, earliest, select_peers,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -42,6 +43,8 @@ pub use words::{Action, ChannelPeer, ChannelView, Input, Me, Outgoing, Via};
 
 use channel::Channel;
 use latency::Latency;
+use pull::exchange::Word;
+use push::Pushed;
 
 /// The machine.
 #[derive(Debug)]
@@ -72,9 +75,9 @@ impl Machine for Node {
             Input::MemberDown(peer) => self.on_member_down(&peer),
             Input::Connected(peer) => self.on_connected(peer),
             Input::Received { from, message } => self.on_message(now, from, message),
-            Input::Signed(message) => self.on_signed(message),
+            Input::Signed(message) => self.on_signed(now, message),
             Input::Rechecked { channel, sequence, held } => {
-                self.on_rechecked(&channel, sequence, held)
+                self.on_rechecked(now, &channel, sequence, held)
             }
             Input::Height { channel, height } => self.on_height(now, &channel, height),
             Input::HeaderChecked { channel, sequence, from, header, verdict } => {
@@ -119,7 +122,7 @@ impl Node {
     }
 
     /// Whether a message is worth verifying. Asked before any cryptography.
-    pub fn admit(&self, from: &PkiId, header: &MessageHeader) -> Admit {
+    pub fn admit(&self, now: Now, from: &PkiId, header: &MessageHeader) -> Admit {
         let channel = self.channel_of(from, header);
         let channel = channel.and_then(|name| self.channels.get(&name));
         // One answer for a channel that we are not in and one that the sender is not in.
@@ -127,7 +130,7 @@ impl Node {
         match self.members.get(from).and_then(|member| member.org.as_ref()) {
             Some(org) if channel.is_member_org(org) => {
                 if header.kind != Kind::Header {
-                    channel.admit(header)
+                    channel.admit(now.mono, header)
                 } else if self.is_shunned(from) {
                     Admit::Drop("shunned")
                 } else {
@@ -241,12 +244,12 @@ impl Node {
 
     fn on_connected(&mut self, peer: PkiId) -> Vec<Action> {
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
-        names.iter().flat_map(|name| self.tell_infos(name, peer)).collect()
+        names.iter().flat_map(|name| self.tell_own_info(name, peer)).collect()
     }
 
     fn on_message(&mut self, now: Now, from: PkiId, message: Verified<Message>) -> Vec<Action> {
         match message.message() {
-            Message::StateInfo(_) => self.on_state_info(from, message),
+            Message::StateInfo(_) => self.on_state_info(now, from, message),
             Message::StateInfoPullRequest(_) => self.on_info_pull(now, from, &message),
             Message::Data(data) => {
                 let data = data.clone();
@@ -265,8 +268,21 @@ impl Node {
                 self.on_block_note(now, from, note)
             }
             Message::Plan(_) => self.on_plan(now, from, message),
-            Message::Hello(_) | Message::Digest(_) | Message::Request(_) | Message::Update(_) => {
-                self.on_pull(now, from, message.into_parts().0)
+            Message::Hello(hello) => {
+                let of = (&hello.channel, hello.kind);
+                self.on_pull(now, from, of, hello.nonce, Word::Hello)
+            }
+            Message::Digest(digest) => {
+                let (of, items) = ((&digest.channel, digest.kind), digest.items.clone());
+                self.on_pull(now, from, of, digest.nonce, Word::Digest(items))
+            }
+            Message::Request(request) => {
+                let (of, items) = ((&request.channel, request.kind), request.items.clone());
+                self.on_pull(now, from, of, request.nonce, Word::Request(items))
+            }
+            Message::Update(update) => {
+                let update = update.clone();
+                self.on_update(now, from, update)
             }
             Message::Record(_)
             | Message::Beats(_)
@@ -296,8 +312,7 @@ impl Node {
         Vec::new()
     }
 
-    /// Pushes an accepted block on: to a few peers of our organisation that can use it.
-    // fabric: gossip/gossip/gossip_impl.go gossipInChan
+    /// An accepted block may be news to others.
     fn on_accepted(&mut self, now: Now, name: &ChannelId, block: &Block, via: Via) -> Vec<Action> {
         let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
         channel.on_accepted(block.number);
@@ -306,28 +321,50 @@ impl Node {
             SpreadMode::Pull | SpreadMode::PushPull => return Vec::new(),
             SpreadMode::HeaderFirst => return self.spread_accepted(now, name, block, via),
         }
-        let exclude = match via {
+        let from = match via {
             Via::Source => None,
             Via::Push(from) => Some(from),
             // Who asks is behind; what it gets is no news to the others.
             Via::Pull(_) | Via::Range(_) => return Vec::new(),
         };
-        let pool: Vec<PkiId> = self
-            .data_members(name)
-            .into_iter()
-            .filter(|peer| self.can_use(name, peer, block.number))
-            .collect();
-        let chosen = select_peers(&mut self.rng, self.config.push_peers, &pool, |peer| {
-            Some(*peer) != exclude
-        });
-        let message = Message::Data(gossip_api::message::DataMessage {
-            channel: name.clone(),
-            block: block.clone(),
-        });
-        chosen
-            .into_iter()
-            .filter_map(|peer| self.send(name, peer, Outgoing::Plain(message.clone())))
-            .collect()
+        let batch = channel.push.add(now.mono, block.number, (), block.clone(), from);
+        self.push_blocks(name, batch)
+    }
+
+    /// Batches that have waited long enough.
+    fn tick_pushes(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let blocks = channel.push.on_tick(now.mono);
+        let infos = channel.info_push.on_tick(now.mono);
+        let mut actions = self.push_blocks(name, blocks);
+        actions.extend(self.push_infos(name, infos));
+        actions
+    }
+
+    /// Passes a batch of blocks on: to a few peers of our organisation, the same for all of them.
+    // fabric: gossip/gossip/gossip_impl.go gossipInChan
+    fn push_blocks(&mut self, name: &ChannelId, batch: Vec<Pushed<SeqNum, Block>>) -> Vec<Action> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let takes = |node: &Self, peer: &PkiId, item: &Pushed<SeqNum, Block>| {
+            item.from != Some(*peer) && node.can_use(name, peer, item.key)
+        };
+        let mut pool = self.data_members(name);
+        pool.retain(|peer| batch.iter().any(|item| takes(self, peer, item)));
+        let chosen = select_peers(&mut self.rng, self.config.push_peers, &pool, |_| true);
+        let mut actions = Vec::new();
+        for item in batch {
+            let message = Message::Data(gossip_api::message::DataMessage {
+                channel: name.clone(),
+                block: item.value.clone(),
+            });
+            let to = chosen.iter().filter(|peer| takes(self, peer, &item));
+            actions.extend(
+                to.filter_map(|peer| self.send(name, *peer, Outgoing::Plain(message.clone()))),
+            );
+        }
+        actions
     }
 
     /// Whether the block lies in the peer's window: not in its ledger, not so far ahead that it must throw it away.
@@ -339,43 +376,6 @@ impl Node {
         })
     }
 
-    fn on_pull(&mut self, now: Now, from: PkiId, message: Message) -> Vec<Action> {
-        let name = match message.channel() {
-            Some(ChannelRef::Name(name)) => name,
-            _ => return vec![Action::Drop { from, reason: "channel" }],
-        };
-        if !self.shares_data_with(&from) || !self.is_entitled(&name, &from) {
-            return vec![Action::Drop { from, reason: "not entitled" }];
-        }
-        if let Message::Update(update) = &message
-            && let Some(actions) = self.take_wanted(now, &name, from, update.nonce, &update.block)
-        {
-            return actions;
-        }
-        let Some(channel) = self.channels.get_mut(&name) else {
-            return vec![Action::Drop { from, reason: "channel" }];
-        };
-        let steps = channel.on_pull(now, &mut self.rng, from, message);
-        self.lift_pull(&name, steps)
-    }
-
-    fn on_read(
-        &mut self,
-        name: &ChannelId,
-        to: PkiId,
-        nonce: Nonce,
-        block: Option<Block>,
-    ) -> Vec<Action> {
-        let Some(block) = block else { return Vec::new() };
-        if nonce == GIVEN {
-            let data = gossip_api::message::DataMessage { channel: name.clone(), block };
-            let data = Outgoing::Plain(Message::Data(data));
-            return self.send(name, to, data).into_iter().collect();
-        }
-        let update = gossip_api::message::PullUpdate { nonce, channel: name.clone(), block };
-        self.send(name, to, Outgoing::Plain(Message::Update(update))).into_iter().collect()
-    }
-
     fn on_tick(&mut self, now: Now) -> Vec<Action> {
         self.shunned.retain(|_, until| now.mono < *until);
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
@@ -383,47 +383,16 @@ impl Node {
     }
 
     fn tick_channel(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
-        let partners: Vec<PkiId> = self
-            .data_members(name)
-            .into_iter()
-            .filter(|peer| {
-                self.channels.get(name).is_some_and(|channel| channel.height_of(peer).is_some())
-            })
-            .collect();
-        let chosen = select_peers(&mut self.rng, self.config.pull_peers, &partners, |_| true);
-        let me = self.me.clone();
         let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
         let mut actions = Vec::new();
         if channel.is_announcement_due(now) {
-            actions.push(Action::Sign(Message::StateInfo(channel.announcement(&me))));
+            actions.push(Action::Sign(Message::StateInfo(channel.announcement(&self.me))));
         }
-        let steps = channel.tick_pull(now, &mut self.rng, &chosen);
-        actions.extend(self.lift_pull(name, steps));
+        actions.extend(self.tick_pushes(now, name));
+        actions.extend(self.tick_pulls(now, name));
         actions.extend(self.ask_silent(now, name));
         actions.extend(self.tick_spread(now, name));
         actions
-    }
-
-    fn lift_pull(&self, name: &ChannelId, steps: Vec<pull::Step>) -> Vec<Action> {
-        steps
-            .into_iter()
-            .filter_map(|step| match step {
-                pull::Step::Send { to, message } => self.send(name, to, Outgoing::Plain(message)),
-                pull::Step::Serve { to, nonce, item } => {
-                    let number = item.as_block()?;
-                    Some(Action::Read { channel: name.clone(), number, to, nonce })
-                }
-                pull::Step::Give { to, item } => {
-                    let number =
-                        item.as_block().filter(|number| self.can_use(name, &to, *number))?;
-                    Some(Action::Read { channel: name.clone(), number, to, nonce: GIVEN })
-                }
-                pull::Step::Deliver { from, block } => {
-                    Some(Action::Offer { channel: name.clone(), block, via: Via::Pull(from) })
-                }
-                pull::Step::Drop { from, reason } => Some(Action::Drop { from, reason }),
-            })
-            .collect()
     }
 
     /// The one rule of what leaves about a channel: whether `to` is a living member whose organisation may have
@@ -445,8 +414,23 @@ impl Node {
     /// Nothing is sent that the recipient may not have.
     fn send(&self, name: &ChannelId, to: PkiId, message: Outgoing) -> Option<Action> {
         let member = self.members.get(&to)?;
-        let allowed = self.may_be_told(name, &to, message.message().tag());
+        let names =
+            if let Message::StateInfo(info) = message.message() { Some(info.pki_id) } else { None };
+        let allowed = self.may_be_told(name, &to, message.message().tag())
+            && names.is_none_or(|peer| self.may_learn_of(&to, &peer));
         allowed.then(|| Action::Send { to: member.remote(), message })
+    }
+
+    /// Whether a peer may learn that another one, perhaps we, is there: within our organisation of everybody,
+    /// outside it of ours only if it has an external endpoint, and of others, whose organisations tell themselves.
+    // fabric: gossip/gossip/channel/channel.go createStateInfoSnapshot
+    fn may_learn_of(&self, to: &PkiId, peer: &PkiId) -> bool {
+        let is_me = *peer == self.me.pki_id;
+        let known = self.members.get(peer);
+        let is_external =
+            if is_me { self.me.is_external } else { known.is_some_and(|of| of.endpoint.is_some()) };
+        let is_ours = is_me || self.is_own_org(peer);
+        *to == self.me.pki_id || self.is_own_org(to) || !is_ours || is_external
     }
 
     fn own_org_members(&self, name: &ChannelId) -> Vec<PkiId> {
@@ -511,13 +495,6 @@ impl Node {
 fn tag_for(channel: &ChannelId, genesis: &BlockHash, peer: &PkiId) -> ChannelTag {
     ChannelTag::derive(channel, genesis, peer)
 }
-
-/// Stands in for the nonce of a pull where a block is read to be given unasked; an answer to a nonce that a
-/// peer chose like this is a push, which nobody minds.
-const GIVEN: Nonce = Nonce::new(0);
-
-/// The only kind pulled so far.
-const PULLED: PullKind = PullKind::Block;
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ use gossip_comm::sim::seeded;
 
 use super::{Action, ChannelView, Input, Me, Node, NodeConfig, Outgoing, SpreadMode, Via};
 
-const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
+pub(super) const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
 
 pub(super) struct World {
     authority: Arc<Authority>,
@@ -49,10 +49,20 @@ impl World {
     }
 
     pub(super) fn with(config: NodeConfig) -> Self {
+        Self::of(config, true)
+    }
+
+    /// A node without external endpoint.
+    pub(super) fn hidden() -> Self {
+        Self::of(NodeConfig::default(), false)
+    }
+
+    fn of(config: NodeConfig, is_external: bool) -> Self {
         let authority = Authority::new(1);
         authority.add_channel(&trade(), [org("org1"), org("org2")]);
         let me = authority.crypto(authority.identity(&org("org1"), 0));
-        let node_me = Me { pki_id: me.pki_id(), org: org("org1"), epoch: Epoch::new(1) };
+        let node_me =
+            Me { pki_id: me.pki_id(), org: org("org1"), is_external, epoch: Epoch::new(1) };
         let node = Node::new(node_me, config.checked().unwrap(), seeded(1, 0));
         let now = Now { mono: Mono::ZERO, wall: Wall::from_unix_seconds(0) };
         let blocks = BlockFactory::new(&authority, trade(), 100);
@@ -134,6 +144,12 @@ pub(super) fn announcement(crypto: &CheapCrypto, sequence: u64, height: u64) -> 
     Verified::own(Message::StateInfo(info), crypto.pki_id(), &network, crypto).unwrap()
 }
 
+/// What a member says of itself first.
+pub(super) fn own_infos(world: &World, org_name: &str, index: u32, sequence: u64) -> Message {
+    let (crypto, _) = world.member(org_name, index);
+    announcement(&crypto, sequence, 1).message().clone()
+}
+
 pub(super) fn sent(message: Message) -> SignedMessage {
     let envelope = Envelope::unsigned(&message);
     SignedMessage { message, envelope }
@@ -175,7 +191,12 @@ fn an_accepted_block_is_pushed_to_three_of_our_organisation_that_can_use_it() {
     block.number = SeqNum::new(256);
     let input =
         |block: &Block, via| Input::Accepted { channel: trade(), block: block.clone(), via };
-    let actions = world.handle(input(&block, Via::Source));
+    let accept = |world: &mut World, via| {
+        assert!(world.handle(input(&block, via)).is_empty(), "a batch is awaited for a moment");
+        world.advance(Duration::from_millis(10));
+        world.handle(Input::Tick)
+    };
+    let actions = accept(&mut world, Via::Source);
     let to: BTreeSet<PkiId> = sends(&actions).iter().map(|(to, _)| *to).collect();
     assert_eq!(to.len(), 3);
     assert!(to.is_subset(&near), "nobody too far behind, nobody of another organisation");
@@ -183,7 +204,7 @@ fn an_accepted_block_is_pushed_to_three_of_our_organisation_that_can_use_it() {
     // fabric: gossip/gossip/gossip_test.go TestDissemination, and never back to the sender
     let sender = *near.first().unwrap();
     for _ in 0..20 {
-        let actions = world.handle(input(&block, Via::Push(sender)));
+        let actions = accept(&mut world, Via::Push(sender));
         assert!(sends(&actions).iter().all(|(to, _)| *to != sender));
     }
     assert!(world.handle(input(&block, Via::Range(sender))).is_empty(), "no news to anybody");
@@ -198,7 +219,8 @@ fn messages_about_unknown_channels_or_by_strangers_get_one_answer() {
         let channel = ChannelId::new(channel).unwrap();
         Message::Hello(PullHello { nonce: Nonce::new(1), channel, kind: PullKind::Block })
     };
-    let admit = |peer: &PkiId, message: &Message| world.node.admit(peer, &message.header());
+    let admit =
+        |peer: &PkiId, message: &Message| world.node.admit(world.now, peer, &message.header());
     assert_eq!(admit(&known, &hello("trade")), Admit::Accept);
     let refused = Admit::Drop("channel");
     assert_eq!(admit(&known, &hello("nosuch")), refused);
@@ -219,7 +241,7 @@ fn a_state_info_counts_once_and_an_older_one_not_at_all() {
     assert!(
         matches!(&actions[..], [Action::PeerHeight { height, own_org: true, .. }] if height.get() == 10)
     );
-    assert_eq!(world.node.admit(&peer, &first.message().header()), Admit::Drop("stale"));
+    assert_eq!(world.node.admit(world.now, &peer, &first.message().header()), Admit::Drop("stale"));
     let again = world.handle(Input::Received { from: peer, message: first });
     assert_eq!(drops(&again), ["stale or of no member"]);
     let older = announcement(&crypto, 4, 99);
@@ -237,7 +259,7 @@ fn a_tag_of_another_genesis_is_no_channel_of_ours() {
     let good = announcement(&crypto, 1, 3);
     let Message::StateInfo(info) = good.message().clone() else { panic!("another kind") };
     let header = Message::StateInfo(StateInfo { tag, ..info }).header();
-    assert_eq!(world.node.admit(&peer, &header), Admit::Drop("channel"));
+    assert_eq!(world.node.admit(world.now, &peer, &header), Admit::Drop("channel"));
 }
 
 #[test]
@@ -348,7 +370,7 @@ fn a_pull_round_fetches_what_is_missing_from_one_owner_each() {
     let hellos: Vec<(PkiId, Nonce)> = sends(&actions)
         .into_iter()
         .filter_map(|(to, message)| match message {
-            Message::Hello(hello) => Some((to, hello.nonce)),
+            Message::Hello(hello) if hello.kind == PullKind::Block => Some((to, hello.nonce)),
             _ => None,
         })
         .collect();
@@ -423,7 +445,7 @@ fn a_pushed_block_is_offered_and_blocks_of_other_channels_are_not_admitted() {
     let actions = world.handle(from(peer, data(trade())));
     assert!(matches!(&actions[..], [Action::Offer { via: Via::Push(from), .. }] if *from == peer));
     let other = data(ChannelId::new("other").unwrap());
-    assert_eq!(world.node.admit(&peer, &other.header()), Admit::Drop("channel"));
+    assert_eq!(world.node.admit(world.now, &peer, &other.header()), Admit::Drop("channel"));
 }
 
 #[test]
@@ -439,7 +461,7 @@ fn leaving_is_announced_and_then_nothing_is_known_of_the_channel() {
     let header =
         Message::Hello(PullHello { nonce: Nonce::new(1), channel: trade(), kind: PullKind::Block })
             .header();
-    assert_eq!(world.node.admit(&peer, &header), Admit::Drop("channel"));
+    assert_eq!(world.node.admit(world.now, &peer, &header), Admit::Drop("channel"));
 }
 
 #[test]
@@ -451,7 +473,7 @@ fn a_digest_that_is_never_served_costs_one_wait() {
     let round = |world: &mut World| -> Vec<Nonce> {
         let actions = world.handle(Input::Tick);
         let hellos = sends(&actions).into_iter().filter_map(|(_, message)| match message {
-            Message::Hello(hello) => Some(hello.nonce),
+            Message::Hello(hello) if hello.kind == PullKind::Block => Some(hello.nonce),
             _ => None,
         });
         hellos.collect()
@@ -477,7 +499,7 @@ fn push_pull_gives_back_what_a_digest_lacks_and_pull_does_not() {
         world.advance(Duration::from_secs(4));
         let actions = world.handle(Input::Tick);
         let nonce = sends(&actions).into_iter().find_map(|(_, message)| match message {
-            Message::Hello(hello) => Some(hello.nonce),
+            Message::Hello(hello) if hello.kind == PullKind::Block => Some(hello.nonce),
             _ => None,
         });
         let items = Bounded::new(vec![ItemId::block(SeqNum::new(0))]).unwrap();

@@ -271,6 +271,8 @@ pub struct Me {
     pub pki_id: PkiId,
     /// Our organisation.
     pub org: OrgId,
+    /// Whether we have an external endpoint; without one no other organisation is told of us.
+    pub is_external: bool,
     /// Which life of ours.
     pub epoch: Epoch,
 }

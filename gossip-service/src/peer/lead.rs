@@ -1,6 +1,6 @@
 //! Who takes blocks from the ordering service: what the election is told, and what follows from its word.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use gossip_api::message::{LeadershipKind, LeadershipMessage};
 use gossip_api::{Block, ChannelId, Height, Machine, Message, Mono, Now, PkiId, Verified};
@@ -27,6 +27,8 @@ pub(crate) struct Lead {
     storing: bool,
     held: VecDeque<gossip_election::Action>,
     arrived: Height,
+    /// Who of our organisation is in the channel, ourselves excluded.
+    candidates: BTreeSet<PkiId>,
     /// Who leads, as it was last told.
     led_by: Option<PkiId>,
 }
@@ -48,12 +50,8 @@ impl Peer {
     ) -> Vec<Action> {
         let Message::Leadership(claim) = message.into_parts().0 else { return Vec::new() };
         let channel = claim.channel.clone();
-        let is_candidate = self
-            .node
-            .peers_of_channel(&channel)
-            .iter()
-            .any(|peer| peer.own_org && peer.member.pki_id == from);
-        if !is_candidate {
+        let held = self.channels.get(&channel);
+        if !held.is_some_and(|channel| channel.lead.candidates.contains(&from)) {
             return vec![Action::Drop { from: Some(from), reason: "leadership of a stranger" }];
         }
         let kind = match claim.kind {
@@ -79,11 +77,21 @@ impl Peer {
         actions
     }
 
-    /// The election hears who could lead.
-    pub(super) fn tell_candidates(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
-        let peers = self.node.peers_of_channel(name);
-        let own = peers.into_iter().filter(|peer| peer.own_org);
-        let alive = own.map(|peer| peer.member.pki_id).collect();
+    /// A peer of our organisation is one of the channel, or no longer: the election hears who could lead.
+    pub(super) fn note_candidate(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        peer: PkiId,
+        is_here: bool,
+    ) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let candidates = &mut channel.lead.candidates;
+        let is_news = if is_here { candidates.insert(peer) } else { candidates.remove(&peer) };
+        if !is_news || !matches!(self.config.election.mode, gossip_election::Mode::Dynamic) {
+            return Vec::new();
+        }
+        let alive = candidates.iter().copied().collect();
         self.tell_election(now, name, gossip_election::Input::Members { alive })
     }
 

@@ -275,15 +275,18 @@ impl Peer {
                 }),
             ],
             Child::PeerHeight { channel, peer, height, own_org } => {
+                let pki_id = peer.pki_id;
                 let input = gossip_state::Input::PeerHeight { peer, height, own_org };
                 let mut actions = self.tell_state(now, &channel, input);
-                actions.extend(self.tell_candidates(now, &channel));
+                if own_org {
+                    actions.extend(self.note_candidate(now, &channel, pki_id, true));
+                }
                 actions
             }
             Child::PeerGone { channel, peer } => {
                 let input = gossip_state::Input::PeerGone { peer };
                 let mut actions = self.tell_state(now, &channel, input);
-                actions.extend(self.tell_candidates(now, &channel));
+                actions.extend(self.note_candidate(now, &channel, peer, false));
                 actions
             }
             Child::Recheck { channel, sequence, infos } => {

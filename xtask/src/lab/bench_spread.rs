@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// How blocks spread.
     #[arg(long, value_enum, default_value = "header-first")]
     pub(crate) mode: Mode,
+    /// How often, each time with new peers; the figures are those of all runs together.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) runs: u32,
     /// One JSON object on the last line.
     #[arg(long)]
     pub(crate) json: bool,

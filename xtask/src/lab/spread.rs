@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// Runs all modes and draws their latencies side by side.
     #[arg(long)]
     pub(crate) plot: Option<PathBuf>,
+    /// Prints a table of all modes at these numbers of peers, with faults and without.
+    #[arg(long, value_delimiter = ',', value_name = "PEERS,...")]
+    pub(crate) table: Vec<usize>,
     /// One JSON object on the last line.
     #[arg(long)]
     pub(crate) json: bool,
@@ -127,6 +130,7 @@ impl Args {
             cross_org: false,
             seed: 1,
             plot: None,
+            table: Vec::new(),
             json: true,
         }
     }
@@ -167,6 +171,9 @@ impl Args {
 pub(crate) use lab::run;
 
 #[cfg(feature = "lab")]
+mod table;
+
+#[cfg(feature = "lab")]
 mod lab {
     use std::collections::{BTreeMap, BTreeSet};
     use std::time::{Duration, Instant};
@@ -177,30 +184,30 @@ mod lab {
     use gossip_service::node::NodeConfig;
     use serde::Serialize;
 
-    use super::{Args, Mode};
+    use super::{Args, Mode, table};
     use crate::lab::percentiles::percentile;
     use crate::lab::plot;
     use crate::lab::world::Consortium;
 
     /// What is printed; the words are explained in docs/simulation.md.
     #[derive(Serialize)]
-    struct Report {
-        mode: &'static str,
-        peers: usize,
-        reached_by_push: f64,
-        p50_ms: f64,
-        p95_ms: f64,
-        p99_ms: f64,
-        max_ms: f64,
-        bytes_per_block_copy: f64,
-        upload_max_over_mean: f64,
-        upload_source_copies: f64,
-        upload_max_copies: f64,
-        border_copies_max: f64,
-        verifications_per_block_and_peer: f64,
-        undelivered: usize,
-        history: String,
-        wall_s: f64,
+    pub(super) struct Report {
+        pub(super) mode: &'static str,
+        pub(super) peers: usize,
+        pub(super) reached_by_push: f64,
+        pub(super) p50_ms: f64,
+        pub(super) p95_ms: f64,
+        pub(super) p99_ms: f64,
+        pub(super) max_ms: f64,
+        pub(super) bytes_per_block_copy: f64,
+        pub(super) upload_max_over_mean: f64,
+        pub(super) upload_source_copies: f64,
+        pub(super) upload_max_copies: f64,
+        pub(super) border_copies_max: f64,
+        pub(super) verifications_per_block_and_peer: f64,
+        pub(super) undelivered: usize,
+        pub(super) history: String,
+        pub(super) wall_s: f64,
         #[serde(skip)]
         latencies: Vec<f64>,
         #[serde(skip)]
@@ -209,6 +216,11 @@ mod lab {
 
     /// Simulates, prints, and fails if a block did not arrive somewhere.
     pub(crate) fn run(args: &Args) -> Result<()> {
+        if !args.table.is_empty() {
+            let undelivered = table::print(args, &args.table);
+            ensure!(undelivered == 0, "{undelivered} deliveries are missing");
+            return Ok(());
+        }
         let report = simulate(args);
         if let Some(path) = &args.plot {
             let others = Mode::ALL.into_iter().filter(|mode| *mode != args.mode);
@@ -237,7 +249,7 @@ mod lab {
         Ok(())
     }
 
-    fn simulate(args: &Args) -> Report {
+    pub(super) fn simulate(args: &Args) -> Report {
         let started = Instant::now();
         let rate = args.uplink_mbit * 1_000_000;
         let link =

@@ -100,6 +100,9 @@ fn node(config: &Config) -> Result<Checked<NodeConfig>, ConfigError> {
     NodeConfig {
         mode: config.spread_mode,
         push_peers: timings.propagate_peers.unwrap_or(defaults.push_peers),
+        push_iterations: timings.push_iterations.unwrap_or(defaults.push_iterations),
+        push_batch: timings.push_batch.unwrap_or(defaults.push_batch),
+        push_wait: timings.push_wait.unwrap_or(defaults.push_wait),
         pull_every: timings.pull_every.unwrap_or(defaults.pull_every),
         pull_peers: timings.pull_peers.unwrap_or(defaults.pull_peers),
         digest_wait: timings.digest_wait.unwrap_or(defaults.digest_wait),

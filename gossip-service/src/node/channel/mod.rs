@@ -1,20 +1,23 @@
 //! One channel: who is in it, how high they say they are, what is being pulled.
 
 mod state_info;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gossip_api::message::{MessageHeader, StateInfo};
 use gossip_api::{
-    Admit, BlockHash, ChannelId, ChannelTag, Checked, Height, Message, Mono, Now, OrgId, PkiId,
-    SeqNum, Verified, Wakeup, earliest,
+    Admit, Block, BlockHash, ChannelId, ChannelTag, Checked, Height, Message, Mono, Now, OrgId,
+    PkiId, SeqNum, Verified, Wakeup, earliest,
 };
-use rand_chacha::ChaCha8Rng;
 
-use super::pull::{Pull, Step};
+use super::pull::items::{Blocks, Spoken};
+use super::pull::{self, Pull};
+use super::push::Push;
 use super::spread::Spread;
-use super::{ChannelView, Me, NodeConfig, PULLED, SpreadMode, tag_for};
+use super::{ChannelView, Me, NodeConfig, SpreadMode, tag_for};
 use state_info::StateInfos;
 
 /// State of one channel.
@@ -35,7 +38,12 @@ pub(crate) struct Channel {
     announced: Height,
     announce_at: Mono,
     config: Checked<NodeConfig>,
-    pull: Pull,
+    /// What is exchanged of blocks, and of state infos.
+    pub(super) pull: Pull<SeqNum, ()>,
+    pub(super) info_pull: Pull<PkiId, Spoken>,
+    /// What is passed on to a few.
+    pub(super) push: Push<SeqNum, (), Block>,
+    pub(super) info_push: Push<PkiId, Spoken, Verified<Message>>,
     /// New blocks on their way.
     pub(super) spread: Spread,
 }
@@ -60,7 +68,13 @@ impl Channel {
             announcements: 0,
             announced: view.height,
             announce_at: now.mono.after(config.announce_every),
-            pull: Pull::new(now, view.channel, PULLED, config.clone()),
+            pull: Pull::new(
+                now.mono,
+                pull::Course::new(&config, config.mode == SpreadMode::PushPull),
+            ),
+            info_pull: Pull::new(now.mono, pull::Course::new(&config, true)),
+            push: Push::new(config.push_course()),
+            info_push: Push::new(config.push_course()),
             spread: Spread::new(now.mono, view.height),
             config,
         }
@@ -106,14 +120,17 @@ impl Channel {
     }
 
     /// Refuses what is old before anybody verifies it.
-    pub(crate) fn admit(&self, header: &MessageHeader) -> Admit {
-        let stale = match (header.originator, header.epoch) {
-            (Some(originator), Some(epoch)) => {
-                !self.infos.is_news(&originator, epoch, header.sequence)
-            }
-            _ => false,
+    pub(crate) fn admit(&self, now: Mono, header: &MessageHeader) -> Admit {
+        let (Some(originator), Some(epoch)) = (header.originator, header.epoch) else {
+            return Admit::Accept;
         };
-        if stale { Admit::Drop("stale") } else { Admit::Accept }
+        if !self.infos.is_news(&originator, epoch, header.sequence) {
+            Admit::Drop("stale")
+        } else if self.infos.is_flooding(now, &originator) {
+            Admit::Drop("too many state infos")
+        } else {
+            Admit::Accept
+        }
     }
 
     /// Refuses headers whose number is of no use.
@@ -125,8 +142,8 @@ impl Channel {
     }
 
     /// Keeps a state info unless a newer one is held.
-    pub(crate) fn learn(&mut self, message: Verified<Message>) -> bool {
-        self.infos.put(message)
+    pub(crate) fn learn(&mut self, now: Mono, message: Verified<Message>) -> bool {
+        self.infos.put(now, message)
     }
 
     pub(crate) fn forget(&mut self, peer: &PkiId) -> bool {
@@ -142,9 +159,19 @@ impl Channel {
         }
     }
 
-    /// Of `members`, those to be asked now; each is asked again after twice the time.
-    pub(crate) fn silent_due(&mut self, now: Now, members: &[PkiId]) -> Vec<PkiId> {
-        self.silent.retain(|peer, _| members.contains(peer) && self.infos.is_missing(peer));
+    /// Whether a silent member is to be asked now.
+    pub(crate) fn is_silent_due(&self, now: Now) -> bool {
+        self.silent.values().any(|(at, _)| now.mono >= *at)
+    }
+
+    /// Those of whom `is_member` to be asked now; each is asked again after twice the time.
+    pub(crate) fn silent_due(
+        &mut self,
+        now: Now,
+        is_member: impl Fn(&BTreeSet<OrgId>, &PkiId) -> bool,
+    ) -> Vec<PkiId> {
+        let (infos, orgs) = (&self.infos, &self.orgs);
+        self.silent.retain(|peer, _| infos.is_missing(peer) && is_member(orgs, peer));
         let mut due = Vec::new();
         for (peer, (at, wait)) in &mut self.silent {
             if now.mono >= *at && due.len() < ASK_AT_ONCE {
@@ -171,7 +198,8 @@ impl Channel {
         self.accepted = self.accepted.split_off(&self.height.next_block());
         self.spread.on_height(self.height);
         if self.height != self.announced {
-            self.announce_at = self.announce_at.min(now.mono.after(self.config.announce_after));
+            let wait = self.config.announce_after.max(self.pace());
+            self.announce_at = self.announce_at.min(now.mono.after(wait));
         }
     }
 
@@ -185,7 +213,7 @@ impl Channel {
         if now.mono < self.announce_at {
             return false;
         }
-        self.announce_at = now.mono.after(self.config.announce_every);
+        self.announce_at = now.mono.after(self.config.announce_every.max(self.pace()));
         true
     }
 
@@ -220,34 +248,30 @@ impl Channel {
         StateInfo { left_channel: true, ..self.announcement(me) }
     }
 
-    pub(crate) fn on_pull(
-        &mut self,
-        now: Now,
-        rng: &mut ChaCha8Rng,
-        from: PkiId,
-        message: Message,
-    ) -> Vec<Step> {
-        let has = self.holdings(now.mono);
-        self.pull.on_message(now, rng, from, message, &has)
-    }
-
-    pub(crate) fn tick_pull(
-        &mut self,
-        now: Now,
-        rng: &mut ChaCha8Rng,
-        partners: &[PkiId],
-    ) -> Vec<Step> {
-        let has = self.holdings(now.mono);
-        self.pull.on_tick(now, rng, partners, &has)
-    }
-
-    fn holdings(&self, now: Mono) -> super::pull::Holdings {
+    /// What there is to pull, and what of it we have.
+    pub(crate) fn blocks(&self, now: Mono) -> Blocks {
         let first = self.height.get().saturating_sub(SERVED);
-        super::pull::Holdings {
+        Blocks {
             served: (first..self.height.get()).map(SeqNum::new).collect(),
             height: self.height,
             accepted: self.accepted.iter().copied().chain(self.spread.awaited(now)).collect(),
         }
+    }
+
+    /// The newest that is known of a peer here.
+    pub(crate) fn announcement_of(&self, peer: &PkiId) -> Option<&Verified<Message>> {
+        self.infos.get(peer)
+    }
+
+    /// Who said what last, whether it is here or has left.
+    pub(crate) fn spoken(&self) -> impl Iterator<Item = (PkiId, Spoken)> {
+        self.infos.spoken()
+    }
+
+    /// So long between two words of each peer that nobody has to hear more than a few a second.
+    pub(crate) fn pace(&self) -> Duration {
+        let heard = u32::try_from(self.infos.len()).unwrap_or(u32::MAX);
+        Duration::from_secs(1).saturating_mul(heard) / INFOS_A_SECOND
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Wakeup> {
@@ -255,7 +279,11 @@ impl Channel {
         let ask = self.silent.values().map(|(at, _)| *at).min();
         let ask = ask.map(|at| Wakeup { at, why: "ask a member that is silent in the channel" });
         let spread = self.spread.next_wakeup(self.config.mode == SpreadMode::HeaderFirst);
-        earliest([Some(announce), ask, self.pull.next_wakeup(), spread])
+        let pushes = [self.push.next_wakeup(), self.info_push.next_wakeup()];
+        let push = pushes.into_iter().flatten().min();
+        let push = push.map(|at| Wakeup { at, why: "a batch is old enough to be pushed" });
+        let pulls = [self.pull.next_wakeup(), self.info_pull.next_wakeup()].map(Some);
+        earliest([Some(announce), ask, push, spread].into_iter().chain(pulls))
     }
 }
 
@@ -276,3 +304,6 @@ const SERVED: u64 = 64;
 
 /// Numbers remembered above the height; as many as a state transfer ever buffers.
 const ACCEPTED_MAX: usize = 1024;
+
+/// State infos that a peer has to hear, and check, in a second, however many peers a channel has.
+const INFOS_A_SECOND: u32 = 64;

@@ -1,70 +1,108 @@
 //! Pull: ask a few peers what they have, then ask one of them for what is missing.
 //!
 //! ```text
-//!   Idle --pull_every--> Digests --all answered, or digest_wait--> Updates --all came, or response_wait--> Idle
+//!   Idle --every--> Digests --all answered, or digest_wait--> Updates --all came, or response_wait--> Idle
 //! ```
 //!
 //! Each phase ends as soon as nothing more can come, so a round costs two round trips, not two timers.
+//!
+//! The engine works on keyed, versioned items: what they are, which versions are news, and how an item
+//! travels is its user's affair ([`Holdings`], [`Step`]). A channel pulls its blocks with one engine (a key is a
+//! number, there is one version) and its state infos with another (a key is a peer, versions are epoch and
+//! sequence).
+
+pub(crate) mod exchange;
+pub(crate) mod items;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use gossip_api::message::{ItemId, PullDigest, PullHello, PullKind, PullRequest};
-use gossip_api::{
-    Block, Bounded, ChannelId, Checked, Height, Message, Mono, Nonce, Now, PkiId, SeqNum, Wakeup,
-    select_peers,
-};
+use gossip_api::{Checked, Mono, Nonce, Now, PkiId, Wakeup, select_peers};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::{NodeConfig, SpreadMode};
+use super::NodeConfig;
 
-/// What a channel has, when it is asked.
-#[derive(Debug)]
-pub(crate) struct Holdings {
-    /// Blocks that can be served.
-    pub(crate) served: Vec<SeqNum>,
-    /// Everything below is held.
-    pub(crate) height: Height,
-    /// Held above the height.
-    pub(crate) accepted: BTreeSet<SeqNum>,
+/// What one side has, looked at when a step needs it.
+pub(crate) trait Holdings {
+    /// Names an item whatever its version.
+    type Key: Clone + Ord + std::fmt::Debug;
+    /// Of two versions of an item the larger is the newer.
+    type Version: Clone + Ord + std::fmt::Debug;
+
+    /// What may be served to a peer, in the order of keys.
+    fn served(&self, to: &PkiId) -> Vec<(Self::Key, Self::Version)>;
+
+    /// Whether an item is news to us, and wanted.
+    fn lacks(&self, key: &Self::Key, version: &Self::Version) -> bool;
+
+    /// Of what may be served to a peer that lists `listed`, what it lacks: the other half of push-pull.
+    fn owed(
+        &self,
+        to: &PkiId,
+        listed: &BTreeMap<Self::Key, Self::Version>,
+    ) -> Vec<(Self::Key, Self::Version)>;
 }
 
-impl Holdings {
-    fn lacks(&self, item: &ItemId) -> bool {
-        item.as_block().is_some_and(|number| {
-            number.get() >= self.height.get() && !self.accepted.contains(&number)
-        })
-    }
-}
+/// An item as a digest lists it.
+pub(crate) type Item<H> = (<H as Holdings>::Key, <H as Holdings>::Version);
 
 /// What a pull wants done.
 #[derive(Debug)]
-pub(crate) enum Step {
-    /// Send a step of the exchange.
-    Send { to: PkiId, message: Message },
+pub(crate) enum Step<K, V> {
+    /// Ask a peer what it has.
+    Hello { to: PkiId, nonce: Nonce },
+    /// Say what we have.
+    Digest { to: PkiId, nonce: Nonce, items: Vec<(K, V)> },
+    /// Ask for what is missing.
+    Request { to: PkiId, nonce: Nonce, items: Vec<(K, V)> },
     /// Send an item that was asked for.
-    Serve { to: PkiId, nonce: Nonce, item: ItemId },
+    Serve { to: PkiId, nonce: Nonce, key: K },
     /// Give an item to a peer whose digest lacks it.
-    Give { to: PkiId, item: ItemId },
-    /// An item that we asked for has come.
-    Deliver { from: PkiId, block: Block },
+    Give { to: PkiId, key: K },
     /// A message did not fit.
     Drop { from: PkiId, reason: &'static str },
 }
 
-/// One channel's pulling, both sides.
+/// Steps of a pull over `H`.
+pub(crate) type Steps<H> = Vec<Step<<H as Holdings>::Key, <H as Holdings>::Version>>;
+
+/// When one engine asks, how long it waits, and whether it gives as well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Course {
+    pub(crate) every: Duration,
+    pub(crate) digest_wait: Duration,
+    pub(crate) request_wait: Duration,
+    pub(crate) response_wait: Duration,
+    /// Whoever asks also gives what the other's digest lacks.
+    pub(crate) back_again: bool,
+}
+
+impl Course {
+    pub(crate) fn new(config: &Checked<NodeConfig>, back_again: bool) -> Self {
+        Self {
+            every: config.pull_every,
+            digest_wait: config.digest_wait,
+            request_wait: config.request_wait,
+            response_wait: config.response_wait,
+            back_again,
+        }
+    }
+}
+
+/// One kind of items of one channel, both sides.
 #[derive(Debug)]
-pub(crate) struct Pull {
-    channel: ChannelId,
-    kind: PullKind,
-    config: Checked<NodeConfig>,
-    phase: Phase,
+pub(crate) struct Pull<K, V> {
+    course: Course,
+    phase: Phase<K, V>,
     /// Hellos that we answered and may still be sent a request for.
     heard: BTreeMap<(PkiId, Nonce), Mono>,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum Phase<K, V> {
     /// Waiting for the next round.
     Idle { until: Mono },
     /// Hellos are out.
@@ -72,71 +110,36 @@ enum Phase {
         until: Mono,
         asked: BTreeMap<PkiId, Nonce>,
         answered: BTreeSet<PkiId>,
-        owners: BTreeMap<ItemId, Vec<PkiId>>,
+        owners: BTreeMap<(K, V), Vec<PkiId>>,
     },
     /// Requests are out.
-    Updates { until: Mono, asked: BTreeMap<PkiId, (Nonce, BTreeSet<ItemId>)> },
+    Updates { until: Mono, asked: BTreeMap<PkiId, (Nonce, BTreeSet<K>)> },
 }
 
-impl Pull {
-    pub(crate) fn new(
-        now: Now,
-        channel: ChannelId,
-        kind: PullKind,
-        config: Checked<NodeConfig>,
-    ) -> Self {
-        let phase = Phase::Idle { until: now.mono.after(config.pull_every) };
-        Self { channel, kind, config, phase, heard: BTreeMap::new() }
+impl<K: Clone + Ord + std::fmt::Debug, V: Clone + Ord + std::fmt::Debug> Pull<K, V> {
+    pub(crate) fn new(now: Mono, course: Course) -> Self {
+        let phase = Phase::Idle { until: now.after(course.every) };
+        Self { course, phase, heard: BTreeMap::new() }
     }
 
-    pub(crate) fn on_message(
-        &mut self,
-        now: Now,
-        rng: &mut ChaCha8Rng,
-        from: PkiId,
-        message: Message,
-        has: &Holdings,
-    ) -> Vec<Step> {
-        match message {
-            Message::Hello(hello) => self.on_hello(now, from, &hello, has),
-            Message::Request(request) => self.on_request(now, from, request, has),
-            Message::Digest(digest) => self.on_digest(now, rng, from, digest, has),
-            Message::Update(update) => self.on_update(now, from, update.nonce, update.block),
-            Message::Record(_)
-            | Message::Beats(_)
-            | Message::MembershipRequest(_)
-            | Message::MembershipResponse(_)
-            | Message::StateInfo(_)
-            | Message::Data(_)
-            | Message::StateRequest(_)
-            | Message::StateResponse(_)
-            | Message::Probe(_)
-            | Message::ProofOfLife(_)
-            | Message::StateInfoPullRequest(_)
-            | Message::Leadership(_)
-            | Message::StateInfoSnapshot(_)
-            | Message::PeerIdentities(_)
-            | Message::Acknowledgement(_)
-            | Message::PrivateData(_)
-            | Message::PrivateDataRequest(_)
-            | Message::PrivateDataResponse(_)
-            | Message::Header(_)
-            | Message::HeaderNote(_)
-            | Message::BlockNote(_)
-            | Message::Plan(_)
-            | Message::ShareCommitment(_)
-            | Message::Share(_)
-            | Message::ShareReport(_) => vec![Step::Drop { from, reason: "kind" }],
-        }
+    /// Rounds begin so often from the next one on.
+    pub(crate) fn set_every(&mut self, every: Duration) {
+        self.course.every = every;
     }
 
-    pub(crate) fn on_tick(
+    /// Whether a tick would do anything.
+    pub(crate) fn is_due(&self, now: Mono) -> bool {
+        now >= self.next_wakeup().at
+    }
+
+    /// Begins a round with `partners`, or ends a phase, if it is time.
+    pub(crate) fn on_tick<H: Holdings<Key = K, Version = V>>(
         &mut self,
         now: Now,
         rng: &mut ChaCha8Rng,
         partners: &[PkiId],
-        has: &Holdings,
-    ) -> Vec<Step> {
+        has: &H,
+    ) -> Steps<H> {
         self.heard.retain(|_, until| now.mono < *until);
         match &self.phase {
             Phase::Idle { until } if now.mono >= *until => self.begin(now, rng, partners),
@@ -149,33 +152,26 @@ impl Pull {
         }
     }
 
-    pub(crate) fn next_wakeup(&self) -> Option<Wakeup> {
-        Some(match &self.phase {
+    pub(crate) fn next_wakeup(&self) -> Wakeup {
+        match &self.phase {
             Phase::Idle { until } => Wakeup { at: *until, why: "pull round" },
             Phase::Digests { until, .. } => Wakeup { at: *until, why: "pull digests are late" },
             Phase::Updates { until, .. } => Wakeup { at: *until, why: "pull updates are late" },
-        })
+        }
     }
 
     // fabric: gossip/gossip/algo/pull.go initiatePull
-    fn begin(&mut self, now: Now, rng: &mut ChaCha8Rng, partners: &[PkiId]) -> Vec<Step> {
+    fn begin(&mut self, now: Now, rng: &mut ChaCha8Rng, partners: &[PkiId]) -> Vec<Step<K, V>> {
         if partners.is_empty() {
             self.rest(now);
             return Vec::new();
         }
         let asked: BTreeMap<PkiId, Nonce> =
             partners.iter().map(|peer| (*peer, Nonce::new(rng.next_u64()))).collect();
-        let hellos = asked.iter().map(|(peer, nonce)| Step::Send {
-            to: *peer,
-            message: Message::Hello(PullHello {
-                nonce: *nonce,
-                channel: self.channel.clone(),
-                kind: self.kind,
-            }),
-        });
+        let hellos = asked.iter().map(|(to, nonce)| Step::Hello { to: *to, nonce: *nonce });
         let steps = hellos.collect();
         self.phase = Phase::Digests {
-            until: now.mono.after(self.config.digest_wait),
+            until: now.mono.after(self.course.digest_wait),
             asked,
             answered: BTreeSet::new(),
             owners: BTreeMap::new(),
@@ -183,133 +179,140 @@ impl Pull {
         steps
     }
 
+    /// A peer asks what we have. Nothing is answered if that is nothing.
     // fabric: gossip/gossip/algo/pull.go OnHello
-    fn on_hello(&mut self, now: Now, from: PkiId, hello: &PullHello, has: &Holdings) -> Vec<Step> {
-        if hello.kind != self.kind || has.served.is_empty() {
-            return Vec::new();
-        }
+    pub(crate) fn on_hello<H: Holdings<Key = K, Version = V>>(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        nonce: Nonce,
+        has: &H,
+    ) -> Steps<H> {
         self.heard.retain(|_, until| now.mono < *until);
-        let of_peer = self.heard.keys().filter(|(peer, _)| *peer == from).count();
+        let of_peer =
+            self.heard.range((from, Nonce::new(0))..=(from, Nonce::new(u64::MAX))).count();
         if of_peer >= HEARD_PER_PEER_MAX || self.heard.len() >= HEARD_MAX {
             return vec![Step::Drop { from, reason: "too many hellos" }];
         }
-        self.heard.insert((from, hello.nonce), now.mono.after(self.config.request_wait));
-        let items = Bounded::truncated(has.served.iter().map(|number| ItemId::block(*number)));
-        let (nonce, channel, kind) = (hello.nonce, self.channel.clone(), self.kind);
-        let message = Message::Digest(PullDigest { nonce, channel, kind, items });
-        vec![Step::Send { to: from, message }]
+        let items = has.served(&from);
+        if items.is_empty() {
+            return Vec::new();
+        }
+        self.heard.insert((from, nonce), now.mono.after(self.course.request_wait));
+        vec![Step::Digest { to: from, nonce, items }]
     }
 
+    /// A peer says what it has.
     // fabric: gossip/gossip/algo/pull.go OnDigest
-    fn on_digest(
+    pub(crate) fn on_digest<H: Holdings<Key = K, Version = V>>(
         &mut self,
         now: Now,
         rng: &mut ChaCha8Rng,
         from: PkiId,
-        digest: PullDigest,
-        has: &Holdings,
-    ) -> Vec<Step> {
+        nonce: Nonce,
+        items: impl IntoIterator<Item = Item<H>>,
+        has: &H,
+    ) -> Steps<H> {
         let Phase::Digests { asked, answered, owners, .. } = &mut self.phase else {
             return vec![Step::Drop { from, reason: "unsolicited digest" }];
         };
-        if asked.get(&from) != Some(&digest.nonce) || !answered.insert(from) {
+        if asked.get(&from) != Some(&nonce) || !answered.insert(from) {
             return vec![Step::Drop { from, reason: "unsolicited digest" }];
         }
-        let given = if self.config.mode == SpreadMode::PushPull {
-            back_again(from, &digest, has)
-        } else {
-            Vec::new()
-        };
         // A digest lists each item once, whatever it repeats.
-        let items: BTreeSet<ItemId> =
-            digest.items.into_iter().filter(|item| has.lacks(item)).collect();
-        items.into_iter().for_each(|item| owners.entry(item).or_default().push(from));
-        let mut steps = given;
+        let listed: BTreeMap<K, V> = items.into_iter().collect();
+        let mut steps: Steps<H> = Vec::new();
+        if self.course.back_again {
+            let owed = has.owed(&from, &listed).into_iter().take(GIVEN_MAX);
+            steps.extend(owed.map(|(key, _)| Step::Give { to: from, key }));
+        }
+        let news = listed.into_iter().filter(|(key, version)| has.lacks(key, version));
+        news.for_each(|item| owners.entry(item).or_default().push(from));
         if answered.len() == asked.len() {
             steps.extend(self.ask(now, rng, has));
         }
         steps
     }
 
-    /// Requests each missing item from one of its owners.
+    /// Requests the newest version of each missing item from one of its owners.
     // fabric: gossip/gossip/algo/pull.go processIncomingDigests
-    fn ask(&mut self, now: Now, rng: &mut ChaCha8Rng, has: &Holdings) -> Vec<Step> {
-        let until = now.mono.after(self.config.response_wait);
+    fn ask<H: Holdings<Key = K, Version = V>>(
+        &mut self,
+        now: Now,
+        rng: &mut ChaCha8Rng,
+        has: &H,
+    ) -> Steps<H> {
+        let until = now.mono.after(self.course.response_wait);
         let phase = std::mem::replace(&mut self.phase, Phase::Idle { until });
         let Phase::Digests { asked: nonces, owners, .. } = phase else { return Vec::new() };
-        let mut asked: BTreeMap<PkiId, (Nonce, BTreeSet<ItemId>)> = BTreeMap::new();
-        for (item, owners) in owners.into_iter().filter(|(item, _)| has.lacks(item)) {
+        // Later entries are newer versions: of each key the last one stays.
+        let newest: BTreeMap<K, (V, Vec<PkiId>)> =
+            owners.into_iter().map(|((key, version), owners)| (key, (version, owners))).collect();
+        let mut asked: BTreeMap<PkiId, Vec<(K, V)>> = BTreeMap::new();
+        for (key, (version, owners)) in newest {
             let owner = select_peers(rng, 1, &owners, |_| true).into_iter().next();
-            let Some((owner, nonce)) = owner.and_then(|peer| Some((peer, *nonces.get(&peer)?)))
-            else {
-                continue;
-            };
-            asked.entry(owner).or_insert_with(|| (nonce, BTreeSet::new())).1.insert(item);
+            if let Some(owner) = owner.filter(|_| has.lacks(&key, &version)) {
+                asked.entry(owner).or_default().push((key, version));
+            }
         }
-        let steps = asked
-            .iter()
-            .map(|(peer, (nonce, items))| {
-                let items = Bounded::truncated(items.iter().cloned());
-                let (nonce, channel, kind) = (*nonce, self.channel.clone(), self.kind);
-                let message = Message::Request(PullRequest { nonce, channel, kind, items });
-                Step::Send { to: *peer, message }
-            })
-            .collect();
-        if asked.is_empty() {
+        let mut open = BTreeMap::new();
+        let mut steps = Vec::new();
+        for (to, items) in asked {
+            let Some(nonce) = nonces.get(&to).copied() else { continue };
+            open.insert(to, (nonce, items.iter().map(|(key, _)| key.clone()).collect()));
+            steps.push(Step::Request { to, nonce, items });
+        }
+        if open.is_empty() {
             self.rest(now);
         } else {
-            self.phase = Phase::Updates { until, asked };
+            self.phase = Phase::Updates { until, asked: open };
         }
         steps
     }
 
+    /// A peer asks for items of our digest.
     // fabric: gossip/gossip/algo/pull.go OnReq
-    fn on_request(
+    pub(crate) fn on_request<H: Holdings<Key = K, Version = V>>(
         &mut self,
         now: Now,
         from: PkiId,
-        request: PullRequest,
-        has: &Holdings,
-    ) -> Vec<Step> {
-        let known = self.heard.remove(&(from, request.nonce));
-        if request.kind != self.kind || known.is_none_or(|until| now.mono >= until) {
+        nonce: Nonce,
+        items: impl IntoIterator<Item = Item<H>>,
+        has: &H,
+    ) -> Steps<H> {
+        let known = self.heard.remove(&(from, nonce));
+        if known.is_none_or(|until| now.mono >= until) {
             return vec![Step::Drop { from, reason: "unsolicited request" }];
         }
-        let items: BTreeSet<ItemId> = request.items.into_iter().collect();
-        items
-            .into_iter()
-            .filter(|item| item.as_block().is_some_and(|number| has.served.contains(&number)))
-            .map(|item| Step::Serve { to: from, nonce: request.nonce, item })
-            .collect()
+        let wanted: BTreeSet<K> = items.into_iter().map(|(key, _)| key).collect();
+        let served = has.served(&from).into_iter().filter(|(key, _)| wanted.contains(key));
+        served.map(|(key, _)| Step::Serve { to: from, nonce, key }).collect()
     }
 
+    /// An item has come; false if it was not asked for. Items that prove themselves carry no nonce.
     // fabric: gossip/gossip/algo/pull.go OnRes
-    fn on_update(&mut self, now: Now, from: PkiId, nonce: Nonce, block: Block) -> Vec<Step> {
-        let Phase::Updates { asked, .. } = &mut self.phase else {
-            return vec![Step::Drop { from, reason: "unsolicited update" }];
-        };
-        let expected = asked.get_mut(&from).filter(|(of, _)| *of == nonce);
-        if !expected.is_some_and(|(_, items)| items.remove(&ItemId::block(block.number))) {
-            return vec![Step::Drop { from, reason: "unsolicited update" }];
+    pub(crate) fn on_update(
+        &mut self,
+        now: Now,
+        from: PkiId,
+        nonce: Option<Nonce>,
+        key: &K,
+    ) -> bool {
+        let Phase::Updates { asked, .. } = &mut self.phase else { return false };
+        let expected = asked.get_mut(&from);
+        let expected = expected.filter(|(of, _)| nonce.is_none_or(|nonce| *of == nonce));
+        if !expected.is_some_and(|(_, keys)| keys.remove(key)) {
+            return false;
         }
-        if asked.values().all(|(_, items)| items.is_empty()) {
+        if asked.values().all(|(_, keys)| keys.is_empty()) {
             self.rest(now);
         }
-        vec![Step::Deliver { from, block }]
+        true
     }
 
     fn rest(&mut self, now: Now) {
-        self.phase = Phase::Idle { until: now.mono.after(self.config.pull_every) };
+        self.phase = Phase::Idle { until: now.mono.after(self.course.every) };
     }
-}
-
-/// What we have and a digest lacks, from the first item on that it lists: the other half of push-pull.
-fn back_again(to: PkiId, digest: &PullDigest, has: &Holdings) -> Vec<Step> {
-    let listed: BTreeSet<SeqNum> =
-        digest.items.as_slice().iter().filter_map(ItemId::as_block).collect();
-    let first = listed.first().copied().unwrap_or_default();
-    let lacked = has.served.iter().filter(|number| **number >= first && !listed.contains(number));
-    lacked.take(GIVEN_MAX).map(|number| Step::Give { to, item: ItemId::block(*number) }).collect()
 }
 
 /// Items given for one digest.

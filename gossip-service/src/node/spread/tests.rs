@@ -144,11 +144,14 @@ fn whose_header_does_not_hold_is_cut_off_and_not_heard_for_ten_minutes() {
     );
     let message = HeaderMessage { channel: trade(), block: header, data_len: 1 };
     let header = Message::Header(message).header();
-    assert_eq!(scene.world.node.admit(&scene.peers[1], &header), Admit::Drop("shunned"));
-    assert_eq!(scene.world.node.admit(&scene.peers[2], &header), Admit::Accept);
+    assert_eq!(
+        scene.world.node.admit(scene.world.now, &scene.peers[1], &header),
+        Admit::Drop("shunned")
+    );
+    assert_eq!(scene.world.node.admit(scene.world.now, &scene.peers[2], &header), Admit::Accept);
     scene.world.advance(Duration::from_secs(601));
     scene.world.handle(Input::Tick);
-    assert_eq!(scene.world.node.admit(&scene.peers[1], &header), Admit::Accept);
+    assert_eq!(scene.world.node.admit(scene.world.now, &scene.peers[1], &header), Admit::Accept);
 }
 
 #[test]
@@ -159,7 +162,9 @@ fn headers_outside_the_window_off_the_chain_or_too_many_are_dropped_unverified()
         let block = numbered(number);
         Message::Header(HeaderMessage { channel: trade(), block, data_len: 1 }).header()
     };
-    let admit = |scene: &Scene, number| scene.world.node.admit(&scene.peers[1], &headers(number));
+    let admit = |scene: &Scene, number| {
+        scene.world.node.admit(scene.world.now, &scene.peers[1], &headers(number))
+    };
     assert_eq!(admit(&scene, 0), Admit::Drop("old header"));
     assert_eq!(admit(&scene, 1), Admit::Accept);
     assert_eq!(admit(&scene, 256), Admit::Accept);

@@ -21,6 +21,7 @@ use crate::lab::percentiles::percentile;
 struct Report {
     mode: &'static str,
     peers: u32,
+    runs: u32,
     reached_by_push: f64,
     p50_ms: f64,
     p95_ms: f64,
@@ -42,7 +43,19 @@ struct Report {
 /// Runs the benchmark, prints what it found, and fails if a block did not arrive somewhere.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(measure(args))?;
+    let started = Instant::now();
+    let mut all = Measured::default();
+    for run in 1..=args.runs {
+        let measured = runtime.block_on(measure(args))?;
+        if args.runs > 1 {
+            let [p50, p99, max] =
+                [0.5, 0.99, 1.0].map(|part| percentile(&measured.latencies, part));
+            let missing = expected(args) - measured.latencies.len();
+            println!("run {run}: p50 {p50:.1} p99 {p99:.1} max {max:.1} ms, undelivered {missing}");
+        }
+        all.add(measured);
+    }
+    let report = report(args, &all, started.elapsed());
     println!(
         "{}",
         if args.json {
@@ -55,8 +68,36 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-async fn measure(args: &Args) -> Result<Report> {
-    let started = Instant::now();
+/// What one run, or several, gave.
+#[derive(Default)]
+struct Measured {
+    /// In milliseconds, sorted.
+    latencies: Vec<f64>,
+    /// Bytes received and sent, blocks that came unasked and blocks verified, of each peer.
+    spent: Vec<[u64; 4]>,
+    cpu_seconds: f64,
+    rss_mib: f64,
+}
+
+impl Measured {
+    fn add(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        self.latencies.sort_by(f64::total_cmp);
+        self.spent.resize(other.spent.len(), [0; 4]);
+        for (sum, more) in self.spent.iter_mut().zip(other.spent) {
+            sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        }
+        self.cpu_seconds += other.cpu_seconds;
+        self.rss_mib = self.rss_mib.max(other.rss_mib);
+    }
+}
+
+/// Deliveries of one run.
+fn expected(args: &Args) -> usize {
+    (args.peers as usize - 1) * args.blocks as usize
+}
+
+async fn measure(args: &Args) -> Result<Measured> {
     let network = Network::new()?;
     let mode = args.mode.to_config();
     let (feed, source) = mpsc::unbounded_channel();
@@ -91,7 +132,7 @@ async fn measure(args: &Args) -> Result<Report> {
         peer.service.stop().await;
     }
     latencies.sort_by(f64::total_cmp);
-    Ok(report(args, &latencies, &spent, cpu, rss_mib, started.elapsed()))
+    Ok(Measured { latencies, spent, cpu_seconds: cpu, rss_mib })
 }
 
 /// Waits until everybody knows everybody in the channel.
@@ -145,17 +186,11 @@ fn minus((after, before): ([u64; 4], [u64; 4])) -> [u64; 4] {
     spent
 }
 
-fn report(
-    args: &Args,
-    latencies: &[f64],
-    spent: &[[u64; 4]],
-    cpu: f64,
-    rss_mib: f64,
-    wall: Duration,
-) -> Report {
+fn report(args: &Args, all: &Measured, wall: Duration) -> Report {
+    let Measured { latencies, spent, cpu_seconds, rss_mib } = all;
     let block_len = f64::from(args.block_kib << 10);
-    let blocks = f64::from(args.blocks);
-    let expected = (args.peers as usize - 1) * args.blocks as usize;
+    let blocks = f64::from(args.blocks) * f64::from(args.runs);
+    let expected = expected(args) * args.runs as usize;
     let sum = |index: usize, skipped: usize| -> f64 {
         let of = spent.iter().skip(skipped).filter_map(|counts| counts.get(index));
         of.sum::<u64>() as f64
@@ -167,6 +202,7 @@ fn report(
     Report {
         mode: args.mode.name(),
         peers: args.peers,
+        runs: args.runs,
         reached_by_push: sum(2, 1) / expected as f64,
         p50_ms: percentile(latencies, 0.5),
         p95_ms: percentile(latencies, 0.95),
@@ -181,7 +217,7 @@ fn report(
         undelivered: expected - latencies.len(),
         history: None,
         wall_s: wall.as_secs_f64(),
-        cpu_ms_per_block_copy: cpu * 1e3 / (latencies.len().max(1) as f64),
+        cpu_ms_per_block_copy: cpu_seconds * 1e3 / (latencies.len().max(1) as f64),
         rss_mib_per_peer: rss_mib / f64::from(args.peers),
     }
 }

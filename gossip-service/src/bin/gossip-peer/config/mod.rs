@@ -119,6 +119,9 @@ impl ChannelFiles {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timings {
     pub(crate) propagate_peers: Option<usize>,
+    pub(crate) push_iterations: Option<usize>,
+    pub(crate) push_batch: Option<usize>,
+    pub(crate) push_wait: Option<Duration>,
     pub(crate) pull_every: Option<Duration>,
     pub(crate) pull_peers: Option<usize>,
     pub(crate) digest_wait: Option<Duration>,
@@ -403,6 +406,9 @@ fn timings(tree: &Tree) -> Result<Timings, Failure> {
     let duration = |path| value::duration(tree, path);
     Ok(Timings {
         propagate_peers: value::size(tree, "peer.gossip.propagatePeerNum")?,
+        push_iterations: value::size(tree, "peer.gossip.propagateIterations")?,
+        push_batch: value::size(tree, "peer.gossip.maxPropagationBurstSize")?,
+        push_wait: duration("peer.gossip.maxPropagationBurstLatency")?,
         pull_every: duration("peer.gossip.pullInterval")?,
         pull_peers: value::size(tree, "peer.gossip.pullPeerNum")?,
         digest_wait: duration("peer.gossip.digestWaitTime")?,
