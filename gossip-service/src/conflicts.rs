@@ -1,15 +1,17 @@
-//! Orderers that contradict themselves: evidence that others can check, and a halt that outlives the process.
+//! Orderers that contradict themselves, and sources of blocks in shares that lie: evidence that others can
+//! check, and a halt that outlives the process.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gossip_api::{Block, ChannelId, SeqNum};
+use gossip_api::{Block, ChannelId, PeerIdentity, PkiId, SeqNum};
 use gossip_state::Conflict;
 use tracing::{error, warn};
 
 use crate::effects::Shared;
 use crate::joining::Channel;
+use crate::node::coded::Evidence;
 
 /// Where conflicts of one channel are kept. Called from threads that may block.
 // fabric-differs: Fabric does not notice conflicts.
@@ -27,6 +29,12 @@ pub trait ConflictStore: Send + Sync {
     /// A sentence for the log, if it cannot be stored.
     fn keep(&self, proof: &ConflictProof, halt: bool) -> Result<(), String>;
 
+    /// Keeps what convicts a source of blocks in shares, so that others can check it, durably.
+    ///
+    /// # Errors
+    /// A sentence for the log, if it cannot be stored.
+    fn convict(&self, proof: &SourceProof) -> Result<(), String>;
+
     /// The operator has decided: the channel is not stopped any more, durably.
     ///
     /// # Errors
@@ -43,6 +51,45 @@ pub struct ConflictProof {
     pub kept: Option<Block>,
     /// The other one.
     pub other: Block,
+}
+
+/// What convicts a source of blocks in shares before anybody who knows the channel.
+#[derive(Clone, Debug)]
+pub struct SourceProof {
+    /// Number of the block.
+    pub number: SeqNum,
+    /// The source.
+    pub source: PkiId,
+    /// Its identity, which its signature is checked with; nothing if it is not known any more.
+    pub identity: Option<PeerIdentity>,
+    /// What [`Evidence::to_bytes`] gave.
+    pub evidence: Bytes,
+}
+
+/// Keeps what convicts a source; tries again until it is kept.
+pub(crate) async fn convict(shared: Arc<Shared>, channel: Channel, evidence: Evidence) {
+    let name = channel.config.channel().clone();
+    shared.metrics.convicted(&name);
+    let (Some((_, number)), Some(source)) = (evidence.subject(), evidence.accused()) else {
+        error!(channel = %name, "a source was convicted by what cannot be read");
+        return;
+    };
+    warn!(channel = %name, %number, %source, "a source of blocks is convicted by what it signed");
+    let Some(store) = channel.conflicts.clone() else { return };
+    let identity = shared.identities.get(&source, shared.clock.now().mono);
+    let evidence = match evidence.to_bytes() {
+        Ok(evidence) => evidence,
+        Err(failure) => {
+            error!(channel = %name, %number, %failure, "evidence not kept");
+            return;
+        }
+    };
+    let proof = Arc::new(SourceProof { number, source, identity, evidence });
+    again(&name, "evidence not kept", || {
+        let (store, proof) = (Arc::clone(&store), Arc::clone(&proof));
+        move || store.convict(&proof)
+    })
+    .await;
 }
 
 /// Keeps a conflict; tries again until it is kept.

@@ -14,6 +14,7 @@ use crate::effects::Effects;
 use crate::hosting::Ask;
 use crate::joining::Channel;
 use crate::peer::{ChannelStatus, Input, Peer};
+use crate::traffic::OrgTraffic;
 
 /// What reaches the loop besides the transport's events.
 #[allow(clippy::large_enum_variant, reason = "nearly every note is an input")]
@@ -60,6 +61,8 @@ pub struct Status {
     pub uptime: Duration,
     /// Each channel.
     pub channels: Vec<ChannelStatus>,
+    /// Bytes of messages by organisation.
+    pub traffic: BTreeMap<String, OrgTraffic>,
     /// What each channel's own source of blocks is called, where there is one.
     pub sources: BTreeMap<ChannelId, String>,
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gossip_api::message::Share;
 use gossip_api::{
     Block, BlockCodec, ChannelId, GossipError, IdentityMap, JoinChannelMessage, Message,
     MessageCryptoService, Mono, NetworkId, Now, OrgId, PkiId, SecurityAdvisor, SignedMessage,
@@ -25,6 +26,7 @@ use crate::driver::{Note, Status};
 use crate::hosting::{Ask, Hosting, send_all, take_payload};
 use crate::joining::{Channel, DeliveryFactory, EpochStore};
 use crate::metrics::ServiceMetrics;
+use crate::node::coded::{Coded, ProvenShare};
 use crate::peer::{Action, Input, Peer, ReadPurpose};
 use crate::roll::Roll;
 use crate::traffic::Traffic;
@@ -193,6 +195,10 @@ impl Effects {
                 self.shared.metrics.dropped(reason);
                 None
             }
+            Judged::ToProve(share) => {
+                self.prove_later(from, *share);
+                None
+            }
             Judged::ToVerify(message, channel) => {
                 let judged = channel.map(|name| {
                     let sequence = peer.config_sequence(&name);
@@ -202,6 +208,24 @@ impl Effects {
                 None
             }
         }
+    }
+
+    fn prove_later(&self, from: PkiId, share: Share) {
+        let own_org = self.shared.identities.org_of(&from).as_ref() == Some(&self.shared.org);
+        let Some(place) = self.shared.backlog.place(own_org) else {
+            self.shared.metrics.dropped("verification backlog");
+            return;
+        };
+        self.shared.compute(move |shared| {
+            let _place = place;
+            Some(match ProvenShare::check(share) {
+                Some(share) => Input::ShareProved { from, share },
+                None => {
+                    shared.metrics.dropped("share with a false branch");
+                    Input::ShareFalse { from }
+                }
+            })
+        });
     }
 
     fn verify_later(
@@ -258,6 +282,7 @@ impl Effects {
                     dialled_us: peer.dialled_us(),
                     uptime: now.mono.since(Mono::ZERO),
                     channels: peer.channel_statuses(now),
+                    traffic: self.traffic.by_org().clone(),
                     sources: self.source_names(),
                 };
                 // Who asked may have given up.
@@ -423,6 +448,25 @@ impl Effects {
                 let held = shared.trust().recheck(shared.clock.now(), &channel, infos);
                 Some(Input::Rechecked { channel, sequence, held })
             }),
+            Action::EncodeShares { channel, number, data } => self.shared.compute(move |_| {
+                let coded = Coded::of(&data).map_err(|error| error!(%channel, %number, %error, "data not coded"));
+                Some(Input::Encoded { channel, number, coded: coded.ok() })
+            }),
+            Action::DecodeShares(job) => self.shared.compute(move |_| {
+                let (channel, number, root) = (job.channel.clone(), job.header.number, job.root);
+                let block = job.run();
+                if let Err(error) = &block {
+                    warn!(%channel, %number, %error, "shares of a block give no data");
+                }
+                Some(Input::Decoded { channel, number, root, block: block.ok() })
+            }),
+            Action::Convicted { channel, evidence } => {
+                if let Some(held) = self.channels.get(&channel).cloned() {
+                    let work = conflicts::convict(Arc::clone(&self.shared), held, *evidence);
+                    self.shared.run(work);
+                }
+            }
+            Action::Chosen { channel, way } => self.shared.metrics.chosen(&channel, way),
             Action::Commit { channel, blocks } => self.commit(channel, blocks),
             Action::Read { channel, number, purpose } => self.read(channel, number, purpose),
             Action::StoreTerm { channel, term } => self.store_term(channel, term),

@@ -37,7 +37,7 @@ pub mod store;
 mod traffic;
 mod verify;
 
-pub use conflicts::{ConflictProof, ConflictStore};
+pub use conflicts::{ConflictProof, ConflictStore, SourceProof};
 pub use driver::Status;
 pub use eventer::ConfigEventer;
 pub use joining::{
@@ -47,4 +47,5 @@ pub use peer::{
     Action, ChannelStatus, Input, JoinRequest, Peer, PeerConfig, PeerSelf, ReadPurpose,
 };
 pub use service::{Host, Parts, Service, ServiceBuilder, StartError};
+pub use traffic::OrgTraffic;
 pub use verify::{Judged, Trust, judge};

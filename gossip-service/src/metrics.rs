@@ -18,6 +18,8 @@ pub(crate) struct ServiceMetrics {
     blocks_refused: IntCounterVec,
     unread: IntCounter,
     conflicts: IntCounterVec,
+    convicted: IntCounterVec,
+    chosen: IntCounterVec,
 }
 
 impl ServiceMetrics {
@@ -49,6 +51,21 @@ impl ServiceMetrics {
                 ),
                 &["channel"],
             )?,
+            convicted: IntCounterVec::new(
+                Opts::new(
+                    "gossip_sources_convicted",
+                    "Sources of blocks in shares that signed what no honest one signs",
+                ),
+                &["channel"],
+            )?,
+            chosen: IntCounterVec::new(
+                Opts::new(
+                    "gossip_spread_chosen",
+                    "Blocks by the way that was chosen for their data: whole, tree, coded; direct for those \
+                     fetched from the ordering service because none of them brought them",
+                ),
+                &["channel", "way"],
+            )?,
             unread: IntCounter::new(
                 "gossip_subscriptions_lost",
                 "Messages that subscribers of the host lost because they did not read",
@@ -56,6 +73,8 @@ impl ServiceMetrics {
         };
         registry.register(Box::new(metrics.unread.clone()))?;
         registry.register(Box::new(metrics.conflicts.clone()))?;
+        registry.register(Box::new(metrics.convicted.clone()))?;
+        registry.register(Box::new(metrics.chosen.clone()))?;
         registry.register(Box::new(metrics.total_peers_known.clone()))?;
         registry.register(Box::new(metrics.dropped.clone()))?;
         registry.register(Box::new(metrics.blocks_refused.clone()))?;
@@ -68,6 +87,14 @@ impl ServiceMetrics {
 
     pub(crate) fn conflict(&self, channel: &ChannelId) {
         self.conflicts.with_label_values(&[channel.as_str()]).inc();
+    }
+
+    pub(crate) fn convicted(&self, channel: &ChannelId) {
+        self.convicted.with_label_values(&[channel.as_str()]).inc();
+    }
+
+    pub(crate) fn chosen(&self, channel: &ChannelId, way: &str) {
+        self.chosen.with_label_values(&[channel.as_str(), way]).inc();
     }
 
     pub(crate) fn unread(&self, lost: u64) {

@@ -20,10 +20,10 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use gossip_api::message::MessageHeader;
+use gossip_api::message::{MessageHeader, Share};
 use gossip_api::{
     Admit, BlockCodec, ChannelId, Checked, ConfigError, Envelope, Height, Machine, Message,
-    NetworkMember, Now, PkiId, SeqNum, Wakeup, earliest,
+    NetworkMember, Now, PkiId, SeqNum, SignedMessage, Wakeup, earliest,
 };
 use gossip_comm::{Command, RequestId};
 use gossip_discovery::{Discovery, DiscoveryConfig};
@@ -110,6 +110,16 @@ impl Machine for Peer {
                 self.tell_discovery(now, gossip_discovery::Input::DialFailed { endpoint })
             }
             Input::Received { from, message } => self.on_received(now, from, message),
+            Input::ShareProved { from, share } => {
+                self.tell_node(now, node::Input::ShareProved { from, share })
+            }
+            Input::ShareFalse { from } => self.tell_node(now, node::Input::ShareFalse { from }),
+            Input::Encoded { channel, number, coded } => {
+                self.tell_node(now, node::Input::Encoded { channel, number, coded })
+            }
+            Input::Decoded { channel, number, root, block } => {
+                self.tell_node(now, node::Input::Decoded { channel, number, root, block })
+            }
             Input::Asked { from, inbound, message } => self.on_asked(now, from, inbound, message),
             Input::AskedInVain(inbound) => {
                 vec![Action::Comm(Command::EndResponse { to: inbound })]
@@ -248,16 +258,15 @@ impl Peer {
             | Kind::StateRequest
             | Kind::Header
             | Kind::HeaderNote
-            | Kind::BlockNote => self.node.admit(now, from, header),
+            | Kind::BlockNote
+            | Kind::ShareCommitment
+            | Kind::Share
+            | Kind::ShareReport => self.node.admit(now, from, header),
             Kind::PrivateData | Kind::PrivateDataRequest | Kind::PrivateDataResponse => {
                 self.admit_private(from, header)
             }
             Kind::Acknowledgement => Admit::Accept,
-            Kind::StateInfoSnapshot
-            | Kind::PeerIdentities
-            | Kind::ShareCommitment
-            | Kind::Share
-            | Kind::ShareReport => Admit::Drop("kind"),
+            Kind::StateInfoSnapshot | Kind::PeerIdentities => Admit::Drop("kind"),
         }
     }
 
@@ -268,6 +277,16 @@ impl Peer {
         let channel = self.channels.get(name);
         channel.is_some_and(|channel| channel.state.is_conflict(block))
             && self.node.is_entitled(name, from)
+    }
+
+    /// Whether a share is worth proving: asked after [`admit`](Self::admit), before anything is hashed.
+    pub fn admit_share(&self, from: &PkiId, share: &Share) -> Admit {
+        self.node.admit_share(from, share)
+    }
+
+    /// Whether the signature of a commitment to shares is worth checking.
+    pub fn admit_commitment(&self, message: &SignedMessage) -> Admit {
+        self.node.admit_commitment(message)
     }
 
     fn admit_block(&self, header: &MessageHeader) -> Admit {

@@ -23,6 +23,16 @@ pub(crate) struct Traffic {
     /// Who waits for which answer of ours.
     asking: BTreeMap<InboundId, PkiId>,
     channels: BTreeMap<ChannelId, Arrivals>,
+    by_org: BTreeMap<String, OrgTraffic>,
+}
+
+/// What came from an organisation and what went to it, in bytes, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrgTraffic {
+    /// From its peers.
+    pub received: u64,
+    /// To its peers.
+    pub sent: u64,
 }
 
 /// Blocks of one channel that came from peers.
@@ -85,6 +95,7 @@ impl Traffic {
             )?,
             asking: BTreeMap::new(),
             channels: BTreeMap::new(),
+            by_org: BTreeMap::new(),
         };
         registry.register(Box::new(traffic.received.clone()))?;
         registry.register(Box::new(traffic.sent.clone()))?;
@@ -116,7 +127,10 @@ impl Traffic {
             | Event::DialFailed { .. }
             | Event::ResponseEnd { .. } => return,
         };
-        count(&self.received, identities, from, message.envelope.encoded_len());
+        let len = message.envelope.encoded_len();
+        let (org, bytes) = count(&self.received, identities, from, len);
+        let held = self.by_org.entry(org).or_default();
+        held.received = held.received.saturating_add(bytes);
         if let Message::Header(header) = &message.message
             && let Some(height) = height(&header.channel)
         {
@@ -169,8 +183,11 @@ impl Traffic {
 
     /// Counts what the transport is given.
     pub(crate) fn count_command(&mut self, identities: &IdentityMap, command: &Command) {
-        let out = |peer: &PkiId, envelope: &Envelope| {
-            count(&self.sent, identities, peer, envelope.encoded_len());
+        let Self { sent, by_org, .. } = self;
+        let mut out = |peer: &PkiId, envelope: &Envelope| {
+            let (org, bytes) = count(sent, identities, peer, envelope.encoded_len());
+            let held = by_org.entry(org).or_default();
+            held.sent = held.sent.saturating_add(bytes);
         };
         match command {
             Command::Send { to, envelope } | Command::Request { to, envelope, .. } => {
@@ -189,16 +206,27 @@ impl Traffic {
         }
     }
 
+    /// Bytes by organisation; `unknown` for peers whose organisation is not known any more.
+    pub(crate) const fn by_org(&self) -> &BTreeMap<String, OrgTraffic> {
+        &self.by_org
+    }
+
     /// Whoever is gone waits for nothing.
     pub(crate) fn disconnected(&mut self, peer: &PkiId) {
         self.asking.retain(|_, asking| asking != peer);
     }
 }
 
-fn count(counter: &IntCounterVec, identities: &IdentityMap, peer: &PkiId, bytes: usize) {
-    let org = identities.org_of(peer);
-    let org = org.as_ref().map_or("unknown", |org| org.as_str());
-    counter.with_label_values(&[org]).inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+fn count(
+    counter: &IntCounterVec,
+    identities: &IdentityMap,
+    peer: &PkiId,
+    bytes: usize,
+) -> (String, u64) {
+    let org = identities.org_of(peer).map_or_else(|| "unknown".into(), |org| org.to_string());
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    counter.with_label_values(&[org.as_str()]).inc_by(bytes);
+    (org, bytes)
 }
 
 /// Blocks above a channel's height that are timed: as many as a state transfer buffers, and more.

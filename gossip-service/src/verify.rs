@@ -1,6 +1,6 @@
 //! What stands between a message as received and the peer: admission, then proof.
 
-use gossip_api::message::{MemberEntry, Origin};
+use gossip_api::message::{MemberEntry, Origin, Share};
 use gossip_api::{
     Admit, ChannelId, IdentityMap, Message, MessageCryptoService, NetworkId, Now, PkiId,
     SecurityAdvisor, SignedMessage, Verified, VerifyError,
@@ -17,6 +17,8 @@ pub enum Judged {
     /// Its originator's signature has to be checked, outside the loop, and for a message about a channel
     /// whether the originator may read it.
     ToVerify(SignedMessage, Option<ChannelId>),
+    /// A share of a block, whose branch has to be checked, outside the loop.
+    ToProve(Box<Share>),
     /// Not wanted; nothing was computed.
     Dropped(&'static str),
 }
@@ -25,6 +27,17 @@ pub enum Judged {
 pub fn judge(peer: &Peer, now: Now, from: PkiId, message: SignedMessage) -> Judged {
     if let Admit::Drop(reason) = peer.admit(now, &from, &message.message.header())
         && !peer.is_evidence(&from, &message.message)
+    {
+        return Judged::Dropped(reason);
+    }
+    if let Message::Share(share) = message.message {
+        return match peer.admit_share(&from, &share) {
+            Admit::Accept => Judged::ToProve(Box::new(share)),
+            Admit::Drop(reason) => Judged::Dropped(reason),
+        };
+    }
+    if let Message::ShareCommitment(_) = &message.message
+        && let Admit::Drop(reason) = peer.admit_commitment(&message)
     {
         return Judged::Dropped(reason);
     }

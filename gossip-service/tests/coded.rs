@@ -455,7 +455,7 @@ fn early_shares_are_forgotten_after_a_second() {
     assert!(desk.shares.bytes() > 0);
     let at = desk.shares.next_wakeup().unwrap().at;
     assert_eq!(at, NOW.after(Duration::from_secs(1)));
-    desk.shares.on_tick(at, |_| View::default());
+    desk.shares.on_tick(at, |_| View::default().into());
     assert_eq!(desk.shares.bytes(), 0);
 }
 
@@ -599,7 +599,7 @@ fn commitments_without_headers_are_few() {
 
 fn evidence(steps: Vec<Step>) -> Evidence {
     let found = steps.into_iter().find_map(|step| match step {
-        Step::Convicted(evidence) => Some(*evidence),
+        Step::Convicted { evidence, .. } => Some(*evidence),
         _ => None,
     });
     found.expect("a conviction")
@@ -741,14 +741,19 @@ fn two_sources_of_one_organisation_begin_at_different_places_and_share_the_work(
             Step::Send { message: Outgoing::Plain(Message::Share(share)), .. } => Some(share.index),
             _ => None,
         };
-        steps.iter().filter_map(index).collect::<ShareSet>()
+        let first = steps.iter().filter_map(index).collect::<ShareSet>();
+        let later = NOW.after(Duration::from_millis(60));
+        let rest = shares.on_tick(later, |_| desk.view.clone().into());
+        (first, rest.iter().filter_map(index).collect::<ShareSet>())
     };
-    let (one, two) = (first_shares(1, false), first_shares(2, false));
-    assert_eq!((one.len(), two.len()), (98, 98));
-    assert!(one.contains(0) && !two.contains(40) && two.contains(64) && !one.contains(120));
-    let (one, two) = (first_shares(1, true), first_shares(2, true));
-    assert_eq!((one.len(), two.len()), (49, 49), "each half of what one would give out alone");
-    assert!(one.and(two).is_empty());
+    for others in [false, true] {
+        let ((one, _), (two, _)) = (first_shares(1, others), first_shares(2, others));
+        assert_eq!((one.len(), two.len()), (49, 49), "half of what one would give out alone");
+        assert!(one.contains(0) && two.contains(64) && one.and(two).is_empty());
+    }
+    // The rest follows if the other one does not show itself.
+    assert_eq!(first_shares(1, false).1.len(), 49);
+    assert_eq!(first_shares(1, true).1.len(), 0);
 }
 
 #[test]
@@ -759,7 +764,7 @@ fn who_lacks_shares_asks_holders_and_sources_and_gives_up_in_the_end() {
     let view = desk.view.clone();
     let gave_up = loop {
         let now = desk.shares.next_wakeup().unwrap().at;
-        let steps = desk.shares.on_tick(now, |_| view.clone());
+        let steps = desk.shares.on_tick(now, |_| view.clone().into());
         for step in &steps {
             if let Step::Send { to, message: Outgoing::Plain(Message::ShareReport(report)) } = step
             {
@@ -776,7 +781,7 @@ fn who_lacks_shares_asks_holders_and_sources_and_gives_up_in_the_end() {
     };
     assert!(sources == 3 && asked > sources, "{asked} {sources}");
     assert!(gave_up < NOW.after(Duration::from_millis(1500)), "{gave_up:?}");
-    desk.shares.on_tick(NOW.after(Duration::from_secs(60)), |_| view.clone());
+    desk.shares.on_tick(NOW.after(Duration::from_secs(60)), |_| view.clone().into());
     assert_eq!(desk.shares.bytes(), 0);
     assert!(desk.shares.next_wakeup().is_none());
 }
@@ -831,7 +836,7 @@ fn nothing_is_asked_for_once_the_block_is_here_though_its_commitment_comes_later
     let words = desk.words();
     desk.commit(words);
     let later = NOW.after(Duration::from_secs(1));
-    assert!(desk.shares.on_tick(later, |_| desk.view.clone()).is_empty());
+    assert!(desk.shares.on_tick(later, |_| desk.view.clone().into()).is_empty());
     assert!(desk.shares.next_wakeup().unwrap().at > later, "no deadline stays behind");
 }
 

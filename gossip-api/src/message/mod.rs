@@ -367,15 +367,15 @@ impl Message {
             | Self::Update(_)
             | Self::Leadership(_)
             | Self::BlockNote(_)
-            | Self::Plan(_) => Tag::ChanAndOrg,
+            | Self::Plan(_)
+            | Self::ShareCommitment(_)
+            | Self::Share(_)
+            | Self::ShareReport(_) => Tag::ChanAndOrg,
             Self::PrivateData(_)
             | Self::PrivateDataRequest(_)
             | Self::PrivateDataResponse(_)
             | Self::Header(_)
-            | Self::HeaderNote(_)
-            | Self::ShareCommitment(_)
-            | Self::Share(_)
-            | Self::ShareReport(_) => Tag::ChanOnly,
+            | Self::HeaderNote(_) => Tag::ChanOnly,
             Self::StateInfo(_)
             | Self::StateInfoPullRequest(_)
             | Self::StateInfoSnapshot(_)

@@ -23,6 +23,10 @@ pub struct NodeConfig {
     pub headers_cross_orgs: bool,
     /// Whether the data of blocks leaves the organisation. Fabric's never does by gossip.
     pub data_cross_orgs: bool,
+    /// Bytes that a block sent in shares may cost each peer, in hundredths of its data: at least 100.
+    ///
+    /// What lies above 100 is what silent relays may withhold before anybody has to ask.
+    pub redundancy_max: u32,
     /// To how many peers a new block is pushed.
     ///
     /// More reach everybody sooner and cost as many copies. Fabric: `peer.gossip.propagatePeerNum`, 3.
@@ -69,6 +73,17 @@ pub enum SpreadMode {
     /// Headers first, on a mesh; data with them if small, else down a tree that the source plans.
     #[default]
     HeaderFirst,
+    /// Headers first; data with them if small, else in shares that everybody relays.
+    Coded,
+    /// Headers first; the source chooses for each block, by what it measures.
+    Auto,
+}
+
+impl SpreadMode {
+    /// Whether headers are told before data.
+    pub const fn is_header_first(self) -> bool {
+        matches!(self, Self::HeaderFirst | Self::Coded | Self::Auto)
+    }
 }
 
 impl Default for NodeConfig {
@@ -80,6 +95,7 @@ impl Default for NodeConfig {
             mesh_peers: 6,
             headers_cross_orgs: true,
             data_cross_orgs: false,
+            redundancy_max: 160,
             push_peers: 3,
             push_batch: 10,
             push_wait: Duration::from_millis(10),
@@ -134,6 +150,9 @@ impl NodeConfig {
         }
         if self.push_batch == 0 {
             return Err(ConfigError("maxPropagationBurstSize must be at least 1".into()));
+        }
+        if self.redundancy_max < 100 {
+            return Err(ConfigError("redundancy_max must be at least 100 hundredths".into()));
         }
         if self.push_window == 0 {
             return Err(ConfigError("push_window must be at least 1 block".into()));

@@ -169,6 +169,9 @@ impl Node {
         if let Message::Plan(_) = message.message() {
             return self.on_plan_signed(message);
         }
+        if let Message::ShareCommitment(_) = message.message() {
+            return self.on_share_signed(now, message);
+        }
         let Message::StateInfo(info) = message.message() else { return Vec::new() };
         let left = info.left_channel;
         let tag = info.tag;
@@ -183,6 +186,8 @@ impl Node {
             .filter_map(|peer| self.send(&name, peer, Outgoing::Signed(message.clone())))
             .collect();
         if left && let Some(channel) = self.channels.remove(&name) {
+            self.shares.leave(&name);
+            self.views.remove(&name);
             self.left.insert(name, channel.announcement_count());
         }
         actions
@@ -204,6 +209,10 @@ impl Node {
             return Vec::new();
         }
         let (sequence, infos) = (channel.sequence(), channel.take_infos());
+        // No verdict counts any more: what is on its way comes another way.
+        self.shares.leave(name);
+        self.shares.on_height(name, channel.height());
+        self.views.remove(name);
         let gone = infos.iter().map(Verified::author);
         let mut actions: Vec<Action> =
             gone.map(|peer| Action::PeerGone { channel: name.clone(), peer }).collect();

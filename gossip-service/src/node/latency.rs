@@ -22,15 +22,28 @@ impl Latency {
         if self.samples.len() < SAMPLES_MIN {
             return UNMEASURED;
         }
+        self.quantile(19, 20)
+    }
+
+    /// What `part` of `of` round trips do not exceed.
+    fn quantile(&self, part: usize, of: usize) -> Duration {
         let mut sorted: Vec<Duration> = self.samples.iter().copied().collect();
         sorted.sort_unstable();
-        let rank = (sorted.len() * 19).div_ceil(20);
+        let rank = (sorted.len() * part).div_ceil(of);
         sorted.get(rank.saturating_sub(1)).copied().unwrap_or(UNMEASURED)
     }
 
     /// Half of it.
     pub(crate) fn one_way(&self) -> Duration {
         self.round_trip() / 2
+    }
+
+    /// Half of a round trip that every second one exceeds.
+    pub(crate) fn usual_one_way(&self) -> Duration {
+        if self.samples.len() < SAMPLES_MIN {
+            return UNMEASURED / 2;
+        }
+        self.quantile(1, 2) / 2
     }
 }
 

@@ -16,19 +16,22 @@
 //! # Invariants
 //! - Nothing leaves but what `Node::may_be_told` allows its recipient.
 //! - A block is pushed on by a peer at most once, and only after it was accepted.
-//! - This module imports `gossip_api` and itself alone.
+//! - This module imports `gossip_api` and itself alone; `coded` also what computes its codes.
 
 mod channel;
+mod choose;
 pub mod coded;
 mod config;
 mod infos;
+mod large;
 mod latency;
 mod pull;
 mod push;
 mod spread;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gossip_api::message::{ChannelRef, Kind};
 use gossip_api::{
@@ -61,6 +64,13 @@ pub struct Node {
     latency: Latency,
     /// Whose headers did not hold, and until when they are not listened to.
     shunned: BTreeMap<PkiId, Mono>,
+    connected: BTreeSet<PkiId>,
+    /// How what we sent fared.
+    course: choose::Course,
+    /// Large blocks in shares.
+    shares: coded::Shares,
+    /// The members of channels as the relay of shares sees them, and since when.
+    views: BTreeMap<ChannelId, (Mono, Arc<coded::View>)>,
 }
 
 impl Machine for Node {
@@ -74,7 +84,23 @@ impl Machine for Node {
             Input::MemberUp(member) => self.on_member_up(now, member),
             Input::MemberDown(peer) => self.on_member_down(&peer),
             Input::Connected(peer) => self.on_connected(peer),
+            Input::Disconnected(peer) => {
+                self.connected.remove(&peer);
+                self.views.clear();
+                Vec::new()
+            }
             Input::Received { from, message } => self.on_message(now, from, message),
+            Input::ShareProved { from, share } => self.on_share(now, from, share),
+            Input::ShareFalse { from } => self.on_false_share(now, from),
+            Input::Encoded { channel, number, coded } => {
+                self.on_encoded(now, &channel, number, coded)
+            }
+            Input::Decoded { channel, number, root, block } => {
+                self.on_decoded(now, &channel, number, root, block)
+            }
+            Input::Refused { channel, block, error } => {
+                self.on_refused(now, &channel, &block, &error)
+            }
             Input::Signed(message) => self.on_signed(now, message),
             Input::Rechecked { channel, sequence, held } => {
                 self.on_rechecked(now, &channel, sequence, held)
@@ -95,17 +121,23 @@ impl Machine for Node {
     }
 
     fn next_wakeup(&self) -> Option<Wakeup> {
-        earliest(self.channels.values().map(Channel::next_wakeup))
+        let channels = self.channels.values().map(Channel::next_wakeup);
+        earliest(channels.chain([self.shares.next_wakeup()]))
     }
 }
 
 impl Node {
     /// A node without channels.
-    pub fn new(me: Me, config: Checked<NodeConfig>, rng: ChaCha8Rng) -> Self {
+    pub fn new(me: Me, config: Checked<NodeConfig>, mut rng: ChaCha8Rng) -> Self {
+        let shares = coded::Shares::new(me.pki_id, large::config_of(&config), &mut rng);
         Self {
             me,
             config,
             rng,
+            connected: BTreeSet::new(),
+            course: choose::Course::default(),
+            shares,
+            views: BTreeMap::new(),
             members: BTreeMap::new(),
             channels: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -129,12 +161,18 @@ impl Node {
         let Some(channel) = channel else { return Admit::Drop("channel") };
         match self.members.get(from).and_then(|member| member.org.as_ref()) {
             Some(org) if channel.is_member_org(org) => {
-                if header.kind != Kind::Header {
+                let tells_of_blocks = matches!(
+                    header.kind,
+                    Kind::Header | Kind::ShareCommitment | Kind::Share | Kind::ShareReport
+                );
+                if !tells_of_blocks {
                     channel.admit(now.mono, header)
                 } else if self.is_shunned(from) {
                     Admit::Drop("shunned")
-                } else {
+                } else if header.kind == Kind::Header {
                     channel.admit_header(header)
+                } else {
+                    self.admit_large(from)
                 }
             }
             _ => Admit::Drop("channel"),
@@ -218,6 +256,7 @@ impl Node {
             channel.resume_announcing(announcements);
         }
         let own = channel.announcement(&self.me);
+        self.shares.on_height(&name, channel.height());
         self.channels.insert(name, channel);
         vec![Action::Sign(Message::StateInfo(own))]
     }
@@ -226,12 +265,14 @@ impl Node {
         for channel in self.channels.values_mut() {
             channel.expect_info(now, member.pki_id);
         }
+        self.views.clear();
         self.members.insert(member.pki_id, member);
         Vec::new()
     }
 
     fn on_member_down(&mut self, peer: &PkiId) -> Vec<Action> {
         self.members.remove(peer);
+        self.views.clear();
         self.channels
             .iter_mut()
             .filter_map(|(name, channel)| {
@@ -243,6 +284,9 @@ impl Node {
     }
 
     fn on_connected(&mut self, peer: PkiId) -> Vec<Action> {
+        if self.connected.insert(peer) {
+            self.views.clear();
+        }
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
         names.iter().flat_map(|name| self.tell_own_info(name, peer)).collect()
     }
@@ -299,15 +343,19 @@ impl Node {
             | Message::PrivateData(_)
             | Message::PrivateDataRequest(_)
             | Message::PrivateDataResponse(_)
-            | Message::ShareCommitment(_)
-            | Message::Share(_)
-            | Message::ShareReport(_) => vec![Action::Drop { from, reason: "kind" }],
+            | Message::Share(_) => vec![Action::Drop { from, reason: "kind" }],
+            Message::ShareCommitment(_) => self.on_commitment(now, from, message),
+            Message::ShareReport(report) => {
+                let report = report.clone();
+                self.on_share_report(now, from, &report)
+            }
         }
     }
 
     fn on_height(&mut self, now: Now, channel: &ChannelId, height: Height) -> Vec<Action> {
-        if let Some(channel) = self.channels.get_mut(channel) {
-            channel.on_height(now, height);
+        if let Some(held) = self.channels.get_mut(channel) {
+            held.on_height(now, height);
+            self.shares.on_height(channel, held.height());
         }
         Vec::new()
     }
@@ -319,7 +367,9 @@ impl Node {
         match self.config.mode {
             SpreadMode::Push => {}
             SpreadMode::Pull | SpreadMode::PushPull => return Vec::new(),
-            SpreadMode::HeaderFirst => return self.spread_accepted(now, name, block, via),
+            SpreadMode::HeaderFirst | SpreadMode::Coded | SpreadMode::Auto => {
+                return self.spread_accepted(now, name, block, via);
+            }
         }
         let from = match via {
             Via::Source => None,
@@ -379,7 +429,10 @@ impl Node {
     fn on_tick(&mut self, now: Now) -> Vec<Action> {
         self.shunned.retain(|_, until| now.mono < *until);
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
-        names.iter().flat_map(|name| self.tick_channel(now, name)).collect()
+        let mut actions: Vec<Action> =
+            names.iter().flat_map(|name| self.tick_channel(now, name)).collect();
+        actions.extend(self.tick_shares(now));
+        actions
     }
 
     fn tick_channel(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
@@ -470,6 +523,7 @@ impl Node {
         if let Some(channel) = self.channels.get_mut(channel) {
             channel.spread.set_leading(leading);
         }
+        self.views.clear();
         Vec::new()
     }
 
@@ -477,6 +531,7 @@ impl Node {
         if let Some(channel) = self.channels.get_mut(channel) {
             channel.spread.set_lease(peer, until);
         }
+        self.views.remove(channel);
         Vec::new()
     }
 

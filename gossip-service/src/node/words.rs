@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use gossip_api::{
     Block, BlockError, BlockHash, ChannelId, Epoch, Height, Message, Mono, NetworkMember, Nonce,
-    OrgId, PkiId, RemotePeer, SeqNum, Verified,
+    OrgId, PkiId, RemotePeer, SeqNum, ShareRoot, Verified,
 };
+
+use super::coded::{Coded, DecodeJob, Evidence, ProvenShare};
 
 /// What the node is told.
 #[derive(Debug)]
@@ -27,6 +30,50 @@ pub enum Input {
         /// The message, vouched for.
         message: Verified<Message>,
     },
+    /// A share came whose branch holds.
+    ShareProved {
+        /// Over whose connection.
+        from: PkiId,
+        /// The share.
+        share: ProvenShare,
+    },
+    /// A share came that does not belong to the tree it names.
+    ShareFalse {
+        /// Over whose connection.
+        from: PkiId,
+    },
+    /// Answer to [`Action::EncodeShares`]; nothing if there is nothing to code.
+    Encoded {
+        /// The channel.
+        channel: ChannelId,
+        /// The block's number.
+        number: SeqNum,
+        /// The shares.
+        coded: Option<Coded>,
+    },
+    /// Answer to [`Action::DecodeShares`]: a block whose data nobody has looked at; nothing if no honest
+    /// source made these shares.
+    Decoded {
+        /// The channel.
+        channel: ChannelId,
+        /// The block's number.
+        number: SeqNum,
+        /// The tree that the shares belong to.
+        root: ShareRoot,
+        /// The block.
+        block: Option<Block>,
+    },
+    /// A block failed verification.
+    Refused {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        block: Block,
+        /// Why.
+        error: BlockError,
+    },
+    /// The last connection to a member is gone.
+    Disconnected(PkiId),
     /// Answer to [`Action::Sign`].
     Signed(Verified<Message>),
     /// Answer to [`Action::Recheck`]: those that still hold.
@@ -156,6 +203,31 @@ pub enum Action {
         from: PkiId,
         /// A block without data.
         header: Block,
+    },
+    /// Make shares of a block's data; answered by [`Input::Encoded`].
+    EncodeShares {
+        /// The channel.
+        channel: ChannelId,
+        /// The block's number.
+        number: SeqNum,
+        /// Its serialized data.
+        data: Bytes,
+    },
+    /// Make a block of shares; answered by [`Input::Decoded`].
+    DecodeShares(Box<DecodeJob>),
+    /// A source is convicted by what it signed.
+    Convicted {
+        /// The channel.
+        channel: ChannelId,
+        /// What convicts it.
+        evidence: Box<Evidence>,
+    },
+    /// As a source we chose how a block travels.
+    Chosen {
+        /// The channel.
+        channel: ChannelId,
+        /// The way; a label for counters.
+        way: &'static str,
     },
     /// A header holds: the chain is at least so high.
     Proved {

@@ -91,11 +91,18 @@ impl Peer {
         origin: BlockOrigin,
         verdict: Result<(), BlockError>,
     ) -> Vec<Action> {
+        let (number, mut actions) = (block.number, Vec::new());
         let input = match verdict {
             Ok(()) => gossip_state::Input::Verified { block, origin },
-            Err(error) => gossip_state::Input::Refused { number: block.number, origin, error },
+            Err(error) => {
+                let channel = name.clone();
+                let input = node::Input::Refused { channel, block, error: error.clone() };
+                actions.extend(self.tell_node(now, input));
+                gossip_state::Input::Refused { number, origin, error }
+            }
         };
-        self.tell_state(now, name, input)
+        actions.extend(self.tell_state(now, name, input));
+        actions
     }
 
     pub(super) fn on_committed(

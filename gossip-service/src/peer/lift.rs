@@ -31,6 +31,7 @@ impl Peer {
         self.connected.remove(&peer);
         self.inbound.remove(&peer);
         let mut actions = self.tell_discovery(now, gossip_discovery::Input::Disconnected { peer });
+        actions.extend(self.tell_node(now, node::Input::Disconnected(peer)));
         let names: Vec<ChannelId> = self.channels.keys().cloned().collect();
         for name in names {
             actions.extend(self.tell_server(
@@ -70,7 +71,9 @@ impl Peer {
             | Kind::Header
             | Kind::HeaderNote
             | Kind::BlockNote
-            | Kind::Plan => self.tell_node(now, node::Input::Received { from, message }),
+            | Kind::Plan
+            | Kind::ShareCommitment
+            | Kind::ShareReport => self.tell_node(now, node::Input::Received { from, message }),
             Kind::Leadership => self.on_claim(now, from, message),
             Kind::Acknowledgement
             | Kind::PrivateData
@@ -82,9 +85,7 @@ impl Peer {
             | Kind::StateResponse
             | Kind::StateInfoSnapshot
             | Kind::PeerIdentities
-            | Kind::ShareCommitment
-            | Kind::Share
-            | Kind::ShareReport => {
+            | Kind::Share => {
                 vec![Action::Drop { from: Some(from), reason: "kind out of place" }]
             }
         }
@@ -261,6 +262,12 @@ impl Peer {
             Child::CheckHeader { channel, sequence, from, header } => {
                 vec![Action::VerifyHeader { channel, sequence, from, header }]
             }
+            Child::EncodeShares { channel, number, data } => {
+                vec![Action::EncodeShares { channel, number, data }]
+            }
+            Child::DecodeShares(job) => vec![Action::DecodeShares(job)],
+            Child::Convicted { channel, evidence } => vec![Action::Convicted { channel, evidence }],
+            Child::Chosen { channel, way } => vec![Action::Chosen { channel, way }],
             Child::Proved { channel, header } => {
                 let mut actions = self.tell_proof(now, &channel, &header);
                 let header = gossip_state::Input::Header { header };

@@ -4,13 +4,14 @@ use bytes::Bytes;
 use gossip_api::message::MemberEntry;
 use gossip_api::{
     Block, BlockError, BlockHash, ChannelId, Endpoint, Epoch, Height, Message, Nonce, OrgId,
-    PeerIdentity, PkiId, SeqNum, Verified,
+    PeerIdentity, PkiId, SeqNum, ShareRoot, Verified,
 };
 use gossip_comm::{Command, Connected, InboundId, RequestId, ResponseOutcome};
 use gossip_discovery::CheckedMember;
 use gossip_state::BlockOrigin;
 
 use crate::node::ChannelView;
+use crate::node::coded::{Coded, DecodeJob, Evidence, ProvenShare};
 
 /// What the peer is told.
 #[derive(Debug)]
@@ -31,6 +32,38 @@ pub enum Input {
         from: PkiId,
         /// The message.
         message: Verified<Message>,
+    },
+    /// A share came whose branch holds.
+    ShareProved {
+        /// Over whose connection.
+        from: PkiId,
+        /// The share.
+        share: ProvenShare,
+    },
+    /// A share came that does not belong to the tree it names.
+    ShareFalse {
+        /// Over whose connection.
+        from: PkiId,
+    },
+    /// Answer to [`Action::EncodeShares`]; nothing if there is nothing to code.
+    Encoded {
+        /// The channel.
+        channel: ChannelId,
+        /// The block's number.
+        number: SeqNum,
+        /// The shares.
+        coded: Option<Coded>,
+    },
+    /// Answer to [`Action::DecodeShares`].
+    Decoded {
+        /// The channel.
+        channel: ChannelId,
+        /// The block's number.
+        number: SeqNum,
+        /// The tree that the shares belong to.
+        root: ShareRoot,
+        /// The block, not verified; nothing if no honest source made these shares.
+        block: Option<Block>,
     },
     /// A question with a stream to answer on.
     Asked {
@@ -252,6 +285,31 @@ pub enum Action {
         header: Block,
         /// To be repeated in the answer.
         origin: BlockOrigin,
+    },
+    /// Make shares of a block's data; answered by [`Input::Encoded`].
+    EncodeShares {
+        /// The channel.
+        channel: ChannelId,
+        /// The block's number.
+        number: SeqNum,
+        /// Its serialized data.
+        data: Bytes,
+    },
+    /// Make a block of shares; answered by [`Input::Decoded`].
+    DecodeShares(Box<DecodeJob>),
+    /// A source of blocks is convicted by what it signed: to be kept for others to check.
+    Convicted {
+        /// The channel.
+        channel: ChannelId,
+        /// What convicts it.
+        evidence: Box<Evidence>,
+    },
+    /// As a source we chose how a block travels.
+    Chosen {
+        /// The channel.
+        channel: ChannelId,
+        /// The way; a label for counters.
+        way: &'static str,
     },
     /// Make consecutive blocks durable, and apply a configuration in the last of them; answered by
     /// [`Input::Committed`].

@@ -6,22 +6,23 @@
     reason = "each simulation uses its part, and peers are named by their index"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gossip_api::message::{BlockWord, Class, HeaderWord, Kind};
+use gossip_api::message::{BlockWord, Class, HeaderWord, Kind, Share};
 use gossip_api::{
     Block, BlockCodec as _, BlockHash, ChannelId, Endpoint, Envelope, Epoch, Height, IdentityMap,
     IdentityMapConfig, Message, MessageCryptoService as _, Mono, NetworkId, Now, OrgId, PkiId,
-    SeqNum, Verified, Wall,
+    SeqNum, SignedMessage, Verified, Wall,
 };
 use gossip_comm::sim::crypto::{Authority, BlockFactory, CheapCrypto, SimBlockCodec};
 use gossip_comm::sim::{Cluster, Link, PeerSpec, seeded};
 use gossip_comm::{Command, Effect, Event, Host};
 use gossip_discovery::DiscoveryConfig;
 use gossip_election::ElectionConfig;
+use gossip_service::node::coded::{Coded, DecodeJob, Evidence, ProvenShare};
 use gossip_service::node::{ChannelView, NodeConfig};
 use gossip_service::{
     Action, Input, JoinRequest, Judged, Peer, PeerConfig, PeerSelf, Trust, judge,
@@ -45,6 +46,15 @@ pub struct Outside {
     pub across: u64,
     /// Receives, and gives nothing.
     pub silent: bool,
+    /// Blocks of which shares were asked for.
+    wanted: BTreeSet<SeqNum>,
+    /// How blocks were sent, as a source.
+    pub chosen: BTreeMap<&'static str, u64>,
+    pub convicted: Vec<Evidence>,
+    /// Makes shares of something else than the block.
+    pub lies: bool,
+    /// Sends every share damaged.
+    pub damages: bool,
     /// Messages not acted upon, by reason.
     pub drops: BTreeMap<&'static str, u64>,
     org: usize,
@@ -63,6 +73,8 @@ pub struct World {
     pub verify_cost: Duration,
     pub commit_cost: Duration,
     orgs: BTreeMap<PkiId, usize>,
+    /// The data of every block.
+    ordered: BTreeMap<SeqNum, Bytes>,
 }
 
 impl World {
@@ -130,6 +142,23 @@ impl Host for World {
                 let present = crypto.verify_block_attestation_presently(&channel, &header);
                 let judged = Input::HeaderJudged { channel, number, origin, then, now: present };
                 vec![Effect::InputAfter(self.verify_cost, judged)]
+            }
+            Action::EncodeShares { channel, number, data } => {
+                let lie = || data.iter().map(|byte| !byte).collect::<Bytes>();
+                let coded =
+                    if self.peers[peer].lies { Coded::of(&lie()) } else { Coded::of(&data) };
+                let coded = coded.ok();
+                let input = Input::Encoded { channel, number, coded };
+                vec![Effect::InputAfter(code_cost(data.len()), input)]
+            }
+            Action::DecodeShares(job) => self.decode(peer, *job),
+            Action::Convicted { evidence, .. } => {
+                self.peers[peer].convicted.push(*evidence);
+                Vec::new()
+            }
+            Action::Chosen { way, .. } => {
+                *self.peers[peer].chosen.entry(way).or_default() += 1;
+                Vec::new()
             }
             Action::Recheck { channel, sequence, infos } => {
                 let held = self.trust(peer).recheck(now, &channel, infos);
@@ -202,7 +231,16 @@ impl Host for World {
             Event::DialFailed { endpoint, .. } => Input::DialFailed(endpoint),
             Event::Received { from, message } => {
                 self.count(peer, from, &message.message);
+                self.count_share(peer, from, &message);
                 return match judge(machine, now, from, message) {
+                    Judged::ToProve(share) => {
+                        let cost = code_cost(share.payload.len());
+                        let input = match ProvenShare::check(*share) {
+                            Some(share) => Input::ShareProved { from, share },
+                            None => Input::ShareFalse { from },
+                        };
+                        vec![Effect::InputAfter(cost, input)]
+                    }
                     Judged::Vouched(message) => {
                         vec![Effect::Input(Input::Received { from, message })]
                     }
@@ -244,6 +282,7 @@ impl Host for World {
 impl World {
     /// What a peer sends: of a silent one, nothing that helps others.
     fn command(&mut self, peer: usize, command: Command) -> Vec<Effect<Input>> {
+        let command = if self.peers[peer].damages { damaged(command) } else { command };
         let outside = &mut self.peers[peer];
         if outside.silent {
             match &command {
@@ -263,7 +302,40 @@ impl World {
         {
             outside.uploaded += envelope.encoded_len() as u64;
         }
+        if let Command::Send { envelope, .. } = &command
+            && envelope.class() == Class::Control
+            && let Ok(SignedMessage { message: Message::ShareReport(report), .. }) =
+                envelope.clone().open()
+            && !report.wanted.is_empty()
+        {
+            outside.wanted.insert(report.number);
+        }
         vec![Effect::Command(command)]
+    }
+
+    /// Decodes shares. Every copy of a block is the same memory: a thousand ledgers must not hold it a
+    /// thousand times.
+    fn decode(&mut self, peer: usize, job: DecodeJob) -> Vec<Effect<Input>> {
+        let (channel, number, root) = (job.channel.clone(), job.header.number, job.root);
+        let len = usize::try_from(job.data_len).unwrap_or(usize::MAX);
+        let block = job.run().ok().map(|block| match self.ordered.get(&number) {
+            Some(data) if *data == block.data => Block { data: data.clone(), ..block },
+            Some(_) | None => block,
+        });
+        let outside = &mut self.peers[peer];
+        if !outside.valid_at.contains_key(&number) && !outside.wanted.contains(&number) {
+            outside.by_push += 1;
+        }
+        vec![Effect::InputAfter(code_cost(len), Input::Decoded { channel, number, root, block })]
+    }
+
+    fn count_share(&mut self, peer: usize, from: PkiId, message: &SignedMessage) {
+        let Message::Share(_) = &message.message else { return };
+        let len = message.envelope.encoded_len() as u64;
+        let crosses = self.orgs.get(&from) != Some(&self.peers[peer].org);
+        let outside = &mut self.peers[peer];
+        outside.block_bytes += len;
+        outside.across += if crosses { len } else { 0 };
     }
 
     fn count(&mut self, peer: usize, from: PkiId, message: &Message) {
@@ -308,6 +380,7 @@ impl Consortium {
             verify_cost: Duration::from_micros(150),
             commit_cost: Duration::from_millis(2),
             orgs: BTreeMap::new(),
+            ordered: BTreeMap::new(),
         };
         let cluster = Cluster::new(seed, link, world);
         let node = NodeConfig::default();
@@ -349,6 +422,11 @@ impl Consortium {
             uploaded: 0,
             across: 0,
             silent: false,
+            wanted: BTreeSet::new(),
+            chosen: BTreeMap::new(),
+            convicted: Vec::new(),
+            lies: false,
+            damages: false,
             drops: BTreeMap::new(),
             org: index % self.orgs,
         };
@@ -381,6 +459,7 @@ impl Consortium {
     /// Hands a block to every organisation's leader as if its source had given it.
     pub fn deliver(&mut self, block: &Block) {
         let channel = self.cluster.host().channel.clone();
+        self.cluster.host_mut().ordered.insert(block.number, block.data.clone());
         for leader in 0..self.sources().min(self.cluster.peers()) {
             let input = Input::FromSource { channel: channel.clone(), block: block.clone() };
             self.cluster.inject(leader, input);
@@ -390,6 +469,11 @@ impl Consortium {
     /// How many of the first peers have a source.
     pub fn sources(&self) -> usize {
         if self.node.data_cross_orgs { 1 } else { self.orgs }
+    }
+
+    /// What happens outside a peer.
+    pub fn outside_mut(&mut self, peer: usize) -> &mut Outside {
+        &mut self.cluster.host_mut().peers[peer]
     }
 
     /// Makes a peer receive, and give nothing, from now on.
@@ -454,7 +538,33 @@ fn helps(envelope: &Envelope) -> bool {
     if let Message::BlockNote(note) = opened.message {
         return matches!(note.word, BlockWord::Have { .. } | BlockWord::Lack { .. });
     }
-    matches!(kind, Kind::Header | Kind::Plan | Kind::Data | Kind::Update | Kind::Digest)
+    matches!(
+        kind,
+        Kind::Header
+            | Kind::Plan
+            | Kind::Data
+            | Kind::Update
+            | Kind::Digest
+            | Kind::ShareCommitment
+            | Kind::Share
+            | Kind::ShareReport
+    )
+}
+
+/// The command with a share in it damaged, if there is one.
+fn damaged(command: Command) -> Command {
+    let Command::Send { to, envelope } = &command else { return command };
+    let Ok(SignedMessage { message: Message::Share(share), .. }) = envelope.clone().open() else {
+        return command;
+    };
+    let payload: Bytes = share.payload.iter().map(|byte| !byte).collect();
+    let share = Message::Share(Share { payload, ..share });
+    Command::Send { to: to.clone(), envelope: Envelope::unsigned(&share) }
+}
+
+/// A gigabyte a second: hashing shares, coding and decoding.
+fn code_cost(bytes: usize) -> Duration {
+    Duration::from_nanos(bytes as u64)
 }
 
 fn org(index: usize) -> OrgId {

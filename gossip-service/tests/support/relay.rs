@@ -97,7 +97,7 @@ impl Machine for Relay {
             }
             Input::Tick => {
                 let view = view.clone();
-                shares.on_tick(now, |_| view.clone())
+                shares.on_tick(now, |_| Arc::new(view.clone()))
             }
         };
         if self.silent {
@@ -183,7 +183,7 @@ impl Host for World {
                 self.seen[peer].whole_at.entry(block.number).or_insert(at);
                 vec![Effect::InputAfter(cost, Input::Whole(block))]
             }
-            Step::Convicted(evidence) => {
+            Step::Convicted { evidence, .. } => {
                 self.seen[peer].convicted.push(*evidence);
                 Vec::new()
             }

@@ -52,4 +52,5 @@ pub(crate) fn latencies(
     draw().map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
 }
 
-const COLOURS: [RGBColor; 4] = [BLUE, RED, GREEN, MAGENTA];
+const COLOURS: [RGBColor; 6] =
+    [BLUE, RED, GREEN, MAGENTA, RGBColor(230, 140, 0), RGBColor(0, 150, 150)];

@@ -74,11 +74,16 @@ pub(crate) enum Mode {
     PushPull,
     /// Headers first, data with them or down a planned tree.
     HeaderFirst,
+    /// Headers first, data in shares that everybody relays.
+    Coded,
+    /// Headers first; the source chooses for each block.
+    Auto,
 }
 
 impl Mode {
     #[cfg(feature = "lab")]
-    pub(crate) const ALL: [Self; 4] = [Self::Push, Self::Pull, Self::PushPull, Self::HeaderFirst];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Push, Self::Pull, Self::PushPull, Self::HeaderFirst, Self::Coded, Self::Auto];
 
     /// As a peer's configuration has it.
     #[cfg(feature = "lab")]
@@ -89,6 +94,8 @@ impl Mode {
             Self::Pull => SpreadMode::Pull,
             Self::PushPull => SpreadMode::PushPull,
             Self::HeaderFirst => SpreadMode::HeaderFirst,
+            Self::Coded => SpreadMode::Coded,
+            Self::Auto => SpreadMode::Auto,
         }
     }
 
@@ -99,6 +106,8 @@ impl Mode {
             Self::Pull => "pull",
             Self::PushPull => "push-pull",
             Self::HeaderFirst => "header-first",
+            Self::Coded => "coded",
+            Self::Auto => "auto",
         }
     }
 }
@@ -205,6 +214,8 @@ mod lab {
         pub(super) upload_max_copies: f64,
         pub(super) border_copies_max: f64,
         pub(super) verifications_per_block_and_peer: f64,
+        /// How the sources chose to send their blocks.
+        pub(super) chosen: BTreeMap<&'static str, u64>,
         pub(super) undelivered: usize,
         pub(super) history: String,
         pub(super) wall_s: f64,
@@ -353,6 +364,12 @@ mod lab {
                 *drops.entry(*reason).or_default() += count;
             }
         }
+        let mut chosen = BTreeMap::new();
+        for peer in 0..sources {
+            for (way, count) in &consortium.outside(peer).chosen {
+                *chosen.entry(*way).or_default() += count;
+            }
+        }
         Report {
             mode: args.mode.name(),
             peers: args.peers,
@@ -368,6 +385,7 @@ mod lab {
             border_copies_max: across.fold(0.0, f64::max) / block_len / blocks,
             verifications_per_block_and_peer: course.checks as f64
                 / (args.peers as f64 * blocks).max(1.0),
+            chosen,
             undelivered: expected - latencies.len(),
             history: format!("{:016x}", consortium.cluster.history_hash()),
             wall_s: course.wall.as_secs_f64(),

@@ -1,4 +1,5 @@
-//! Conflicts of a channel: kept beside its blocks, and decided by `gossip-peer channel resume`.
+//! Conflicts of a channel: kept beside its blocks, and decided by `gossip-peer channel resume`. What convicts
+//! a source of blocks in shares is kept at the same place.
 
 use std::sync::Arc;
 
@@ -6,13 +7,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use gossip_api::{BlockCodec as _, BlockHash, ChannelId, Ledger as _, SeqNum};
 use gossip_service::store::{BlockStore, DataDir};
-use gossip_service::{ConflictProof, ConflictStore};
+use gossip_service::{ConflictProof, ConflictStore, SourceProof};
 use peer_mcs::{Channels, FabricCodec};
 use serde_json::json;
 use tracing::warn;
 
+use crate::evidence;
 use crate::operations::{Operations, refuse};
 
 /// Beside the blocks the halt, in the data directory the evidence with the configuration that judges it.
@@ -35,12 +38,8 @@ impl ConflictStore for Conflicts {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let mut files = vec![("other.block", FabricCodec.join(&proof.other))];
         files.extend(proof.kept.iter().map(|kept| ("kept.block", FabricCodec.join(kept))));
-        if let Some(judge) = self.channels.for_block(&self.channel, proof.number) {
-            let config = self.store.block(judge.config_block());
-            let config = tokio::runtime::Handle::current().block_on(config);
-            let config = config.map_err(|error| text(&error))?;
-            files.extend(config.map(|config| ("config.block", FabricCodec.join(&config))));
-        }
+        let config = self.config_of(proof.number)?;
+        files.extend(config.map(|config| (evidence::CONFIG, config)));
         let files: Vec<(&str, &[u8])> =
             files.iter().map(|(name, bytes)| (*name, bytes.as_ref())).collect();
         let mark = FabricCodec.header_hash(&proof.other).to_string();
@@ -55,8 +54,36 @@ impl ConflictStore for Conflicts {
         Ok(())
     }
 
+    fn convict(&self, proof: &SourceProof) -> Result<(), String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let mut files: Vec<(&str, Bytes)> = vec![(evidence::SHARES, proof.evidence.clone())];
+        let identity = proof.identity.as_ref().map(|identity| identity.as_bytes().clone());
+        files.extend(identity.map(|identity| (evidence::SOURCE, identity)));
+        let config = self.config_of(proof.number)?;
+        files.extend(config.map(|config| (evidence::CONFIG, config)));
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(name, bytes)| (*name, bytes.as_ref())).collect();
+        let mark = proof.source.to_string();
+        let mark = mark.get(..16).unwrap_or(&mark);
+        let dir = self.data.keep_evidence(&self.channel, proof.number, mark, &files);
+        let dir = dir.map_err(|error| text(&error))?;
+        warn!(channel = %self.channel, evidence = %dir.display(), "evidence kept");
+        Ok(())
+    }
+
     fn resume(&self) -> Result<(), String> {
         self.store.set_value(HALTED, None).map_err(|error| error.to_string())
+    }
+}
+
+impl Conflicts {
+    /// The block with the configuration that judges a number.
+    fn config_of(&self, number: SeqNum) -> Result<Option<Bytes>, String> {
+        let Some(judge) = self.channels.for_block(&self.channel, number) else { return Ok(None) };
+        let config = self.store.block(judge.config_block());
+        let config = tokio::runtime::Handle::current().block_on(config);
+        let config = config.map_err(|error| error.to_string())?;
+        Ok(config.map(|config| FabricCodec.join(&config)))
     }
 }
 

@@ -17,6 +17,7 @@ mod deliver;
 mod deployed;
 mod dev;
 mod doctor;
+mod evidence;
 mod fabric;
 mod grpc;
 mod joined;
@@ -59,6 +60,9 @@ enum Command {
     /// Look at the blocks that a stopped peer holds.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Check what convicts a source of blocks.
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceCommand),
     /// Look at a configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -125,6 +129,7 @@ fn main() -> ExitCode {
         Command::Channel(command) => channel::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Ledger(Ledger::Check(args)) => ledger::check(&args),
+        Command::Evidence(command) => evidence::run(&command),
         Command::Config(ConfigCommand::Check(file)) => check_config(&file),
         Command::DevOrderer(args) => dev::run_orderer(&args),
         Command::Dev(command) => dev::run(&command),

@@ -99,6 +99,7 @@ fn node(config: &Config) -> Result<Checked<NodeConfig>, ConfigError> {
     let timings = &config.timings;
     NodeConfig {
         mode: config.spread_mode,
+        redundancy_max: config.redundancy_max.unwrap_or(defaults.redundancy_max),
         push_peers: timings.propagate_peers.unwrap_or(defaults.push_peers),
         push_iterations: timings.push_iterations.unwrap_or(defaults.push_iterations),
         push_batch: timings.push_batch.unwrap_or(defaults.push_batch),

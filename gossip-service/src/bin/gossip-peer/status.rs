@@ -1,12 +1,13 @@
 //! `gossip-peer status`, and the report that it shows.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use gossip_api::{Endpoint, NetworkMember, OrgId, PkiId};
-use gossip_service::{ChannelStatus, Status};
+use gossip_service::{ChannelStatus, OrgTraffic, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -36,6 +37,15 @@ pub(crate) struct Report {
     #[serde(default)]
     uptime_s: f64,
     pub(crate) channels: Vec<ChannelReport>,
+    /// Bytes of messages by organisation, since the start.
+    #[serde(default)]
+    traffic: BTreeMap<String, Traffic>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Traffic {
+    received: u64,
+    sent: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,7 +100,12 @@ pub(crate) fn report(who: &Who, status: &Status) -> Report {
         dialled_us: status.dialled_us,
         uptime_s: status.uptime.as_secs_f64(),
         channels: status.channels.iter().map(|held| channel(status, held)).collect(),
+        traffic: status.traffic.iter().map(traffic).collect(),
     }
+}
+
+fn traffic((org, traffic): (&String, &OrgTraffic)) -> (String, Traffic) {
+    (org.clone(), Traffic { received: traffic.received, sent: traffic.sent })
 }
 
 fn member(member: &NetworkMember) -> Member {
@@ -185,6 +200,14 @@ fn table(report: &Report) -> String {
         let endpoint = member.endpoint.as_deref().unwrap_or("-");
         let short = member.pki_id.get(..8).unwrap_or_default();
         out += &format!("  member {short}  {org:<16} {endpoint}\n");
+    }
+    for (org, Traffic { received, sent }) in &report.traffic {
+        let mib = |bytes: &u64| *bytes as f64 / f64::from(1 << 20);
+        out += &format!(
+            "  organisation {org}: {:.1} MiB in, {:.1} MiB out\n",
+            mib(received),
+            mib(sent)
+        );
     }
     for channel in &report.channels {
         let leads = match (&channel.leader_peer, channel.leader) {

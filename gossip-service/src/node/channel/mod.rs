@@ -105,6 +105,11 @@ impl Channel {
         self.sequence
     }
 
+    /// Its member organisations.
+    pub(crate) fn orgs(&self) -> impl Iterator<Item = &OrgId> {
+        self.orgs.iter()
+    }
+
     /// Takes out what others said of themselves here.
     pub(crate) fn take_infos(&mut self) -> Vec<Verified<Message>> {
         self.infos.take_others(&self.own)
@@ -278,7 +283,7 @@ impl Channel {
         let announce = Wakeup { at: self.announce_at, why: "announce height" };
         let ask = self.silent.values().map(|(at, _)| *at).min();
         let ask = ask.map(|at| Wakeup { at, why: "ask a member that is silent in the channel" });
-        let spread = self.spread.next_wakeup(self.config.mode == SpreadMode::HeaderFirst);
+        let spread = self.spread.next_wakeup(self.config.mode.is_header_first());
         let pushes = [self.push.next_wakeup(), self.info_push.next_wakeup()];
         let push = pushes.into_iter().flatten().min();
         let push = push.map(|at| Wakeup { at, why: "a batch is old enough to be pushed" });

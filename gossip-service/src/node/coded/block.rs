@@ -20,6 +20,8 @@ pub(super) struct BlockShares {
     /// The shares, by root; only for a verified header and a signed root of it.
     pub(super) trees: BTreeMap<ShareRoot, Assembly>,
     pub(super) phase: Phase,
+    /// The data that shares gave, while they are being verified.
+    pub(super) decoded: Option<Bytes>,
     /// Who said that it has the block.
     pub(super) have: BTreeSet<PkiId>,
     /// Shares that were forwarded, by root.
@@ -52,6 +54,7 @@ impl BlockShares {
             commitments: BTreeMap::new(),
             trees: BTreeMap::new(),
             phase: Phase::Collecting,
+            decoded: None,
             have: BTreeSet::new(),
             forwarded: BTreeMap::new(),
             answered: BTreeMap::new(),

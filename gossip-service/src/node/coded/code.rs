@@ -60,7 +60,7 @@ impl Coded {
 
     /// Bytes of all shares.
     pub fn bytes(&self) -> usize {
-        self.shares.iter().map(Bytes::len).sum()
+        self.shares.len() * self.shares.first().map_or(0, Bytes::len)
     }
 
     /// One of the shares, ready to send; nothing for an index that the class does not have.

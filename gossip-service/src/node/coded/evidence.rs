@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use gossip_api::message::{HeaderMessage, Share, ShareCommitment, SignedMessage};
 use gossip_api::{
-    Block, BlockError, Envelope, IdentityMap, Message, MessageCryptoService, Mono, NetworkId,
-    PkiId, Verified, VerifyError, WireError,
+    Block, BlockError, ChannelId, Envelope, IdentityMap, Message, MessageCryptoService, Mono,
+    NetworkId, PkiId, SeqNum, Verified, VerifyError, WireError,
 };
 
 use super::code::decode;
@@ -120,6 +120,14 @@ impl Evidence {
         let (Self::TwoRoots { first: envelope, .. } | Self::Garbled { commitment: envelope, .. }) =
             self;
         read_commitment(envelope).ok().map(|(commitment, _)| commitment.source)
+    }
+
+    /// The channel and the number that it is about, unchecked.
+    pub fn subject(&self) -> Option<(ChannelId, SeqNum)> {
+        let (Self::TwoRoots { first: envelope, .. } | Self::Garbled { commitment: envelope, .. }) =
+            self;
+        let (commitment, _) = read_commitment(envelope).ok()?;
+        Some((commitment.channel, commitment.number))
     }
 
     /// The bytes that a third party is given.

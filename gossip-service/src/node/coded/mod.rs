@@ -32,10 +32,12 @@ mod tree;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use gossip_api::message::{Share, ShareCommitment, ShareDuty, ShareReport, ShareSet};
 use gossip_api::{
-    Admit, Block, ChannelId, Height, Message, Mono, PkiId, SeqNum, ShareRoot, Verified,
+    Admit, Block, ChannelId, Height, Message, Mono, PkiId, SeqNum, ShareRoot, SignedMessage,
+    Verified,
 };
 use rand_core::Rng;
 
@@ -88,6 +90,11 @@ impl Shares {
             convicted: BTreeSet::new(),
             config,
         }
+    }
+
+    /// Shares that a source gives out at first, in hundredths of those needed.
+    pub fn ratio(&self) -> u32 {
+        self.ratio.percent(&self.config)
     }
 
     /// Bytes of shares held.
@@ -145,6 +152,47 @@ impl Shares {
         if twice { Err("duplicate share") } else { Ok(Place::Room) }
     }
 
+    /// Whether the signature of a commitment is worth checking: not if the same bytes were believed already.
+    pub fn admit_commitment(&self, message: &SignedMessage) -> Admit {
+        let Message::ShareCommitment(said) = &message.message else { return Admit::Drop("kind") };
+        let height = self.heights.get(&said.channel).map(|height| height.get());
+        let Some(height) = height else { return Admit::Drop("commitment of another channel") };
+        let number = said.number.get();
+        if number < height {
+            return Admit::Drop("late commitment");
+        }
+        if number >= height.saturating_add(self.config.window) {
+            return Admit::Drop("commitment beyond the window");
+        }
+        if self.convicted.contains(&said.source) {
+            return Admit::Drop("commitment of a convicted source");
+        }
+        let block = self.blocks.get(&(said.channel.clone(), said.number));
+        let held = block.and_then(|block| block.commitments.get(&said.source));
+        if held.and_then(commitment_of) == Some(said) {
+            return Admit::Drop("duplicate commitment");
+        }
+        Admit::Accept
+    }
+
+    /// Whether anything is known of a block.
+    pub fn knows(&self, channel: &ChannelId, number: SeqNum) -> bool {
+        self.blocks.contains_key(&(channel.clone(), number))
+    }
+
+    /// Whether shares of a block come in, or are being decoded: for a while it need not come another way.
+    pub fn is_coming(&self, now: Mono, channel: &ChannelId, number: SeqNum) -> bool {
+        let block = self.blocks.get(&(channel.clone(), number));
+        block.is_some_and(|block| {
+            now.since(block.since) < COMING_FOR
+                && match block.phase {
+                    Phase::Collecting => !block.trees.is_empty() && block.pace.ask_at.is_some(),
+                    Phase::Decoding(_) => true,
+                    Phase::Whole(_) => false,
+                }
+        })
+    }
+
     /// A header of the channel is verified.
     pub fn on_header(
         &mut self,
@@ -184,7 +232,8 @@ impl Shares {
             }
             self.convict(source);
             let second = message.envelope().clone();
-            return vec![Step::Convicted(Box::new(Evidence::TwoRoots { first, second }))];
+            let evidence = Box::new(Evidence::TwoRoots { first, second });
+            return vec![Step::Convicted { channel, evidence }];
         }
         if block.commitments.len() >= SOURCES_MAX {
             return drop("commitment of one source too many");
@@ -303,6 +352,34 @@ impl Shares {
         })))
     }
 
+    /// Who answers for the tree that is being decoded, if it is this one.
+    pub fn decoding(&self, channel: &ChannelId, number: SeqNum, root: ShareRoot) -> Option<PkiId> {
+        let block = self.blocks.get(&(channel.clone(), number))?;
+        (block.phase == Phase::Decoding(root)).then(|| block.sources_of(root).next()).flatten()
+    }
+
+    /// Shares gave this block, which is being verified.
+    pub fn on_decoded(&mut self, channel: &ChannelId, block: &Block) {
+        if let Some(held) = self.blocks.get_mut(&(channel.clone(), block.number)) {
+            held.decoded = Some(block.data.clone());
+        }
+    }
+
+    /// Whether this is the very block that shares gave, and not one that came another way.
+    pub fn gave(&self, channel: &ChannelId, block: &Block) -> bool {
+        let held = self.blocks.get(&(channel.clone(), block.number));
+        let decoded = held.and_then(|held| held.decoded.as_ref());
+        decoded.is_some_and(|data| {
+            data.as_ptr() == block.data.as_ptr() && data.len() == block.data.len()
+        })
+    }
+
+    /// What shares gave is refused for no fault of theirs: the block has to come another way.
+    pub fn abandon(&mut self, channel: &ChannelId, number: SeqNum) -> Vec<Step> {
+        self.blocks.remove(&(channel.clone(), number));
+        vec![Step::GiveUp { channel: channel.clone(), number }]
+    }
+
     /// The shares of a tree are not the block's data: whoever signed its root is convicted, and the block is
     /// collected from others.
     pub fn on_garbled(&mut self, channel: &ChannelId, number: SeqNum) -> Vec<Step> {
@@ -311,6 +388,7 @@ impl Shares {
         };
         let Phase::Decoding(root) = block.phase else { return Vec::new() };
         block.phase = Phase::Collecting;
+        block.decoded = None;
         let (Some(tree), Some(header)) = (block.trees.remove(&root), block.header.clone()) else {
             return Vec::new();
         };
@@ -321,11 +399,12 @@ impl Shares {
         let mut steps = Vec::new();
         for source in &guilty {
             let Some(commitment) = block.commitments.remove(source) else { continue };
-            steps.push(Step::Convicted(Box::new(Evidence::Garbled {
+            let evidence = Box::new(Evidence::Garbled {
                 commitment: commitment.envelope().clone(),
                 header: header.clone(),
                 shares: shares.clone(),
-            })));
+            });
+            steps.push(Step::Convicted { channel: channel.clone(), evidence });
         }
         let next = block.best_tree().map(|(root, _)| root);
         steps.extend(next.and_then(|root| Self::try_decode(block, channel, root)));
@@ -348,6 +427,7 @@ impl Shares {
             return Vec::new();
         }
         block.phase = Phase::Whole(now);
+        block.decoded = None;
         let Some((root, tree)) = block.best_tree() else { return Vec::new() };
         let report = ShareReport {
             channel: channel.clone(),
@@ -420,6 +500,9 @@ enum Place {
 
 /// Members whose commitment for one block is kept.
 const SOURCES_MAX: usize = 4;
+
+/// A block that has been coming in shares for longer comes another way as well.
+const COMING_FOR: Duration = Duration::from_millis(1500);
 
 /// Commitments of one source whose headers are not here yet.
 const UNPROVED_MAX: usize = 8;

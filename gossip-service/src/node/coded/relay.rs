@@ -6,10 +6,10 @@ use gossip_api::{Block, ChannelId, Message, Mono, PkiId, SeqNum, Verified};
 use super::block::{Phase, commitment_of};
 use super::choice::Chooser;
 use super::code::Coded;
-use super::repair::count;
-use super::source::{Issued, pool};
+use super::repair::{count, upload};
+use super::source::{Issued, Left, of_needed, pool};
 use super::words::{Step, View};
-use super::{Shares, UPLOAD_COPIES_MAX, send};
+use super::{Key, Shares, UPLOAD_COPIES_MAX, send};
 use crate::node::Outgoing;
 
 impl Shares {
@@ -54,7 +54,8 @@ impl Shares {
         let sources = &view.sources;
         let place = sources.iter().filter(|source| **source < me).count();
         let offset = usize::from(coded.class().shares()) * place / sources.len().max(1);
-        block.issued = Some(Issued::new(coded, u8::try_from(offset).unwrap_or(0)));
+        let most = of_needed(&coded, self.config.ratio_most);
+        block.issued = Some(Issued::new(coded, u8::try_from(offset).unwrap_or(0), most));
         vec![Step::Sign(Message::ShareCommitment(commitment))]
     }
 
@@ -70,7 +71,7 @@ impl Shares {
         let Some(block) = self.blocks.get_mut(&(channel.clone(), number)) else {
             return Vec::new();
         };
-        let others = block.commitments.len();
+        let present = block.commitments.len() + 1;
         block.commitments.insert(self.me, message.clone());
         let members: Vec<PkiId> = pool(view, &self.config, number)
             .into_iter()
@@ -81,14 +82,38 @@ impl Shares {
             .iter()
             .map(|to| Step::Send { to: *to, message: Outgoing::Signed(message.clone()) })
             .collect();
-        let first =
-            self.ratio.first(issued.coded()).div_ceil(u32::try_from(others).unwrap_or(0) + 1);
+        // Each source gives out its part at once; the rest, if the others do not show themselves.
+        let all = self.ratio.first(issued.coded(), &self.config);
+        let sources = view.sources.len().max(present);
+        let first = all.div_ceil(u32::try_from(sources).unwrap_or(1));
+        issued.left = (present < sources).then(|| Left {
+            count: all.saturating_sub(first),
+            sources,
+            until: now.after(OTHERS_WITHIN),
+        });
         let chooser = Chooser { salt: self.salt, number };
         let parcels = issued.give_out(&channel, chooser, &self.blame, &members, first);
         issued.judge_at = Some(now.after(JUDGE_AFTER));
         block.uploaded += parcels.iter().map(|(_, share)| share.payload.len() as u64).sum::<u64>();
         steps.extend(parcels.into_iter().map(|(to, share)| send(to, Message::Share(share))));
         steps
+    }
+
+    /// Gives out what was left to other sources, if they have not shown themselves.
+    pub(super) fn give_rest(&mut self, now: Mono, key: &Key, view: &View) -> Vec<Step> {
+        let Some(block) = self.blocks.get_mut(key) else { return Vec::new() };
+        let present = block.commitments.len();
+        let Some(issued) = &mut block.issued else { return Vec::new() };
+        let Some(left) = issued.left.filter(|left| left.until <= now) else { return Vec::new() };
+        issued.left = None;
+        if present >= left.sources {
+            return Vec::new();
+        }
+        let (channel, number) = key;
+        let chooser = Chooser { salt: self.salt, number: *number };
+        let members = pool(view, &self.config, *number);
+        let parcels = issued.give_out(channel, chooser, &self.blame, &members, left.count);
+        upload(block, parcels)
     }
 
     /// Forwards a share as its sender asks, if the sender may ask that.
@@ -186,6 +211,9 @@ fn bytes_of_one_round(share: &Share, view: &View) -> u64 {
 
 /// Members, ourselves included, up to which a relay serves everybody itself.
 const FLAT_MAX: usize = 64;
+
+/// How long other sources have to show themselves: they read the same orderers.
+const OTHERS_WITHIN: std::time::Duration = std::time::Duration::from_millis(60);
 
 /// Members to whom a commitment is passed on.
 const PASS_ON: u8 = 2;

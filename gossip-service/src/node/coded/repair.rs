@@ -1,6 +1,7 @@
 //! Asking for shares that do not come, answering who asks, and forgetting what is over.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gossip_api::message::{ShareReport, ShareSet};
@@ -60,11 +61,14 @@ impl Shares {
     }
 
     /// Deadlines.
-    pub fn on_tick(&mut self, now: Mono, view: impl Fn(&ChannelId) -> View) -> Vec<Step> {
+    pub fn on_tick(&mut self, now: Mono, view: impl Fn(&ChannelId) -> Arc<View>) -> Vec<Step> {
         self.early.retain(|early| now.since(early.since) < EARLY_FOR);
         let keys: Vec<Key> = self.blocks.keys().cloned().collect();
         let mut steps = Vec::new();
         for key in keys {
+            if self.is_left(now, &key) {
+                steps.extend(self.give_rest(now, &key, &view(&key.0)));
+            }
             steps.extend(self.ask(now, &key, &view));
             self.settle(now, &key);
         }
@@ -77,19 +81,22 @@ impl Shares {
         let collected = self.blocks.values().filter(|block| block.phase == Phase::Collecting);
         let asks = collected.filter_map(|block| block.pace.ask_at).min();
         let judge = self.blocks.values().filter_map(|block| block.issued.as_ref()?.judge_at).min();
+        let left = self.blocks.values().filter_map(|block| block.issued.as_ref()?.left);
+        let left = left.map(|left| left.until).min();
         let early = self.early.front().map(|early| early.since.after(EARLY_FOR));
         let retire = self.blocks.values().map(retire_at).min();
         let wakeup = |at: Option<Mono>, why| at.map(|at| Wakeup { at, why });
         earliest([
             wakeup(asks, "ask for shares"),
             wakeup(judge, "judge relays"),
+            wakeup(left, "give out what another source does not"),
             wakeup(early, "forget early shares"),
             wakeup(retire, "forget shares"),
         ])
     }
 
     /// Asks for what is missing: holders that may have it, each for a part, and the sources; in the end nobody.
-    fn ask(&mut self, now: Mono, key: &Key, view: &impl Fn(&ChannelId) -> View) -> Vec<Step> {
+    fn ask(&mut self, now: Mono, key: &Key, view: &impl Fn(&ChannelId) -> Arc<View>) -> Vec<Step> {
         let Some(block) = self.blocks.get_mut(key) else { return Vec::new() };
         if block.phase != Phase::Collecting || block.pace.ask_at.is_none_or(|at| now < at) {
             return Vec::new();
@@ -131,6 +138,12 @@ impl Shares {
         steps
     }
 
+    /// Whether it is time to give out what was left to other sources.
+    fn is_left(&self, now: Mono, key: &Key) -> bool {
+        let issued = self.blocks.get(key).and_then(|block| block.issued.as_ref());
+        issued.and_then(|issued| issued.left).is_some_and(|left| left.until <= now)
+    }
+
     /// Judges who was silent with a block that we gave out.
     fn settle(&mut self, now: Mono, key: &Key) {
         let Some(issued) = self.blocks.get_mut(key).and_then(|block| block.issued.as_mut()) else {
@@ -167,7 +180,7 @@ impl Shares {
     }
 }
 
-fn upload(block: &mut BlockShares, parcels: Vec<Parcel>) -> Vec<Step> {
+pub(super) fn upload(block: &mut BlockShares, parcels: Vec<Parcel>) -> Vec<Step> {
     let bytes: u64 = parcels.iter().map(|(_, share)| share.payload.len() as u64).sum();
     block.uploaded = block.uploaded.saturating_add(bytes);
     let to = |(to, share): Parcel| send(to, Message::Share(share));

@@ -13,6 +13,8 @@ use super::words::{CodedConfig, View};
 #[derive(Debug)]
 pub(super) struct Issued {
     coded: Coded,
+    /// Shares that go to relays at most.
+    most: u32,
     /// First share that we give out: another source of our organisation begins elsewhere.
     offset: u8,
     /// Who relays what.
@@ -25,23 +27,38 @@ pub(super) struct Issued {
     askers: BTreeMap<PkiId, u8>,
     /// Most shares that an asker lacked.
     lacked: u32,
+    /// Shares left to another source, until when, and how many sources there have to be by then.
+    pub(super) left: Option<Left>,
     /// When it is judged who was silent.
     pub(super) judge_at: Option<Mono>,
+}
+
+/// What is left to other sources of our organisation, unless they are not there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    /// Shares.
+    pub(super) count: u32,
+    /// Sources that there should be, ourselves included.
+    pub(super) sources: usize,
+    /// How long they have for their commitments.
+    pub(super) until: Mono,
 }
 
 /// A share for somebody.
 pub(super) type Parcel = (PkiId, Share);
 
 impl Issued {
-    pub(super) fn new(coded: Coded, offset: u8) -> Self {
+    pub(super) fn new(coded: Coded, offset: u8, most: u32) -> Self {
         Self {
             coded,
+            most,
             offset,
             relays: BTreeMap::new(),
             out: ShareSet::NONE,
             reports: BTreeMap::new(),
             askers: BTreeMap::new(),
             lacked: 0,
+            left: None,
             judge_at: None,
         }
     }
@@ -63,6 +80,7 @@ impl Issued {
         pool: &[PkiId],
         count: u32,
     ) -> Vec<Parcel> {
+        let count = count.min(self.most.saturating_sub(self.out.len()));
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let shares: Vec<u8> = self.rest().take(count).collect();
         let chosen = chooser.relays(blame, pool, shares.into_iter());
@@ -122,7 +140,7 @@ impl Issued {
         if *times == 1 && lacks <= self.lacked {
             return Vec::new();
         }
-        if *times == 1 && self.rest().next().is_some() {
+        if *times == 1 && self.out.len() < self.most {
             let margin = if self.lacked == 0 { MARGIN } else { 0 };
             let more = lacks.saturating_sub(self.lacked).saturating_add(margin);
             self.lacked = lacks;
@@ -182,11 +200,14 @@ impl Ratio {
         Self { percent: config.ratio_start, clean: 0 }
     }
 
+    /// In hundredths of the shares needed.
+    pub(super) fn percent(&self, config: &CodedConfig) -> u32 {
+        self.percent.min(config.ratio_most)
+    }
+
     /// Shares to give out at first.
-    pub(super) fn first(&self, coded: &Coded) -> u32 {
-        let needed = u32::from(coded.class().needed());
-        let wanted = needed.saturating_mul(self.percent).div_ceil(100);
-        wanted.clamp(needed, u32::from(coded.class().shares()))
+    pub(super) fn first(&self, coded: &Coded, config: &CodedConfig) -> u32 {
+        of_needed(coded, self.percent(config))
     }
 
     /// A block is over.
@@ -202,6 +223,13 @@ impl Ratio {
             self.percent = self.percent.saturating_sub(RATIO_STEP).max(config.ratio_least);
         }
     }
+}
+
+/// So many hundredths of the shares needed; at least these, and no more than there are.
+pub(super) fn of_needed(coded: &Coded, percent: u32) -> u32 {
+    let needed = u32::from(coded.class().needed());
+    let wanted = needed.saturating_mul(percent).div_ceil(100);
+    wanted.clamp(needed, u32::from(coded.class().shares()))
 }
 
 /// Members that can be relays of a block, or use it: of our organisation, unless blocks may cross.

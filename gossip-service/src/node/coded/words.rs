@@ -74,7 +74,12 @@ pub enum Step {
     /// Make data of shares, and see whether they are what the header commits to.
     Decode(Box<DecodeJob>),
     /// A source is convicted by what it signed.
-    Convicted(Box<Evidence>),
+    Convicted {
+        /// The channel.
+        channel: ChannelId,
+        /// What convicts it.
+        evidence: Box<Evidence>,
+    },
     /// Nobody gives what is missing: the block has to come another way.
     GiveUp {
         /// The channel.
@@ -131,6 +136,8 @@ pub struct CodedConfig {
     pub ratio_start: u32,
     /// The least that the ratio falls to after many blocks for which nobody had to ask.
     pub ratio_least: u32,
+    /// The most shares given out to relays in all, in hundredths of those needed.
+    pub ratio_most: u32,
     /// Bytes of shares held, of all channels and blocks, our own included.
     pub budget: usize,
     /// A block is shared only with peers whose height is less than this many blocks below it.
@@ -143,6 +150,7 @@ impl Default for CodedConfig {
             cross_orgs: false,
             ratio_start: 135,
             ratio_least: 115,
+            ratio_most: 160,
             budget: 64 << 20,
             window: 256,
         }

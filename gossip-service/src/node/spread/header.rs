@@ -9,8 +9,8 @@ use gossip_api::{
 use rand_core::Rng;
 
 use super::{Stage, Way};
+use crate::node::Node;
 use crate::node::words::{Action, Outgoing};
-use crate::node::{Node, SpreadMode};
 
 impl Node {
     /// Whoever sends a block has it, and its header.
@@ -168,15 +168,16 @@ impl Node {
             slot.repair_at = Some(at);
             spread.arm(number, at);
         }
-        let mut actions = vec![Action::Proved { channel: name.clone(), header }];
+        let mut actions = vec![Action::Proved { channel: name.clone(), header: header.clone() }];
         actions.extend(self.tell_header(now, name, number));
+        actions.extend(self.shares_header(now, name, &header));
         actions
     }
 
     /// Tells the mesh of a header that holds: the first two, and who asked for it, get it whole. Of a small
     /// block that we have, only word goes out: who plans it gives it to everybody, and who missed it asks.
     fn tell_header(&mut self, now: Now, name: &ChannelId, number: SeqNum) -> Vec<Action> {
-        if self.config.mode != SpreadMode::HeaderFirst {
+        if !self.config.mode.is_header_first() {
             return Vec::new();
         }
         self.draw_edges(now, name);
@@ -218,7 +219,7 @@ impl Node {
         }
     }
 
-    fn bare_header(&self, name: &ChannelId, number: SeqNum) -> Option<Message> {
+    pub(crate) fn bare_header(&self, name: &ChannelId, number: SeqNum) -> Option<Message> {
         let slot = self.channels.get(name)?.spread.slots.get(&number)?;
         let Stage::Proved { header, .. } = &slot.header else { return None };
         let (block, data_len) = (header.clone(), slot.data_len);
@@ -422,7 +423,7 @@ impl Node {
     }
 
     /// Nothing about headers is heard of a peer for a while.
-    fn shun(&mut self, now: Mono, peer: PkiId) {
+    pub(crate) fn shun(&mut self, now: Mono, peer: PkiId) {
         self.shunned.retain(|_, until| now < *until);
         if self.shunned.len() < SHUNNED_MAX {
             self.shunned.insert(peer, now.after(SHUN_FOR));

@@ -266,6 +266,20 @@ impl Spread {
         }
     }
 
+    /// Who leads now, by its own word.
+    pub(crate) fn leased(&self, now: Mono) -> impl Iterator<Item = PkiId> {
+        self.leases.iter().filter(move |(_, until)| now < **until).map(|(peer, _)| *peer)
+    }
+
+    pub(crate) const fn is_leading(&self) -> bool {
+        self.leading
+    }
+
+    /// Whether the data of a block is here, verified.
+    pub(crate) fn holds(&self, number: SeqNum) -> bool {
+        self.slots.get(&number).is_some_and(|slot| slot.held)
+    }
+
     fn has_lease(&self, now: Mono, peer: &PkiId) -> bool {
         self.leases.get(peer).is_some_and(|until| now < *until)
     }
@@ -278,6 +292,25 @@ impl Spread {
         let alarm = self.alarms.values().min();
         let alarm = alarm.map(|at| Wakeup { at: *at, why: "a header or a block is late" });
         earliest([Some(tip), alarm])
+    }
+
+    /// The block, as long as the ledger does not have it.
+    pub(crate) fn held_block(&self, number: SeqNum) -> Option<Block> {
+        self.slots.get(&number)?.block.clone()
+    }
+
+    /// The mesh need not be told of a header: everybody gets it from its source.
+    pub(crate) fn spare_edges(&mut self, number: SeqNum) {
+        let edges = self.edges.clone();
+        let slot = self.slot(number);
+        edges.into_iter().for_each(|edge| slot.note_teller(edge));
+    }
+
+    /// Not to be asked for before then.
+    pub(crate) fn postpone(&mut self, number: SeqNum, until: Mono) {
+        let Some(slot) = self.slots.get_mut(&number).filter(|slot| !slot.held) else { return };
+        slot.repair_at = Some(until);
+        self.alarms.insert(number, until);
     }
 
     /// Why headers of this number are not looked at; nothing if they are.
@@ -294,7 +327,7 @@ impl Spread {
         self.slots.entry(number).or_default()
     }
 
-    fn arm(&mut self, number: SeqNum, at: Mono) {
+    pub(crate) fn arm(&mut self, number: SeqNum, at: Mono) {
         let alarm = self.alarms.entry(number).or_insert(at);
         *alarm = (*alarm).min(at);
     }

@@ -11,8 +11,8 @@ use gossip_api::{
 use rand_core::Rng;
 
 use super::{Planned, Way, shape};
+use crate::node::Node;
 use crate::node::words::{Action, Outgoing, Via};
-use crate::node::{Node, SpreadMode};
 
 impl Node {
     /// A block is verified: its header is told, its plan is made or served, and who may miss it hears of it.
@@ -52,12 +52,19 @@ impl Node {
             (Way::Tree, _) if was_told => 0,
             (Way::Tree, _) => spread.missed.saturating_add(1),
         };
-        let mut actions = Vec::new();
-        if via == Via::Source && spread.leading && self.config.mode == SpreadMode::HeaderFirst {
-            actions.extend(match way {
-                Way::Tree => self.plan(now, name, block),
-                Way::Whole => self.give_whole(now, name, block),
-            });
+        let leading = spread.leading;
+        let mut actions = self.shares_settled(now, name, number);
+        if via == Via::Source && leading {
+            self.course.note_sent(name, number);
+            let (chosen, sent) = match way {
+                Way::Tree if self.goes_in_shares(name, block) => {
+                    ("coded", self.give_shares(now, name, block))
+                }
+                Way::Tree => ("tree", self.plan(now, name, block)),
+                Way::Whole => ("whole", self.give_whole(now, name, block)),
+            };
+            actions.extend(sent);
+            actions.push(Action::Chosen { channel: name.clone(), way: chosen });
         }
         if !was_proved {
             actions.extend(self.prove(now, name, block.clone()));
@@ -92,7 +99,7 @@ impl Node {
     }
 
     /// Plans the way of a block to all members that can use it; the plan has to be signed.
-    fn plan(&mut self, now: Now, name: &ChannelId, block: &Block) -> Vec<Action> {
+    pub(crate) fn plan(&mut self, now: Now, name: &ChannelId, block: &Block) -> Vec<Action> {
         let members = self.usable_members(name, block.number);
         if members.is_empty() {
             return Vec::new();
@@ -120,7 +127,7 @@ impl Node {
     }
 
     /// Members that a block is of use to, at random: alive, in the channel, neither behind nor ahead.
-    fn usable_members(&mut self, name: &ChannelId, number: SeqNum) -> Vec<PkiId> {
+    pub(crate) fn usable_members(&mut self, name: &ChannelId, number: SeqNum) -> Vec<PkiId> {
         let all = self.data_members(name);
         let Some(channel) = self.channels.get(name) else { return Vec::new() };
         let spread = &channel.spread;
@@ -327,7 +334,7 @@ impl Node {
     fn tell_have(&self, name: &ChannelId, number: SeqNum) -> Vec<Action> {
         let Some(channel) = self.channels.get(name) else { return Vec::new() };
         let Some(slot) = channel.spread.slots.get(&number) else { return Vec::new() };
-        if self.config.mode != SpreadMode::HeaderFirst {
+        if !self.config.mode.is_header_first() {
             return Vec::new();
         }
         let source = slot.plan.plan().map(|plan| plan.source);
@@ -362,12 +369,17 @@ impl Node {
     }
 
     /// A hop of a tree without the time that copies take.
-    pub(super) fn hop(&self) -> Duration {
+    pub(crate) fn hop(&self) -> Duration {
         self.latency.one_way().saturating_add(HOP_WORK)
     }
 
+    /// The same for the usual member instead of a slow one.
+    pub(crate) fn usual_hop(&self) -> Duration {
+        self.latency.usual_one_way().saturating_add(HOP_WORK)
+    }
+
     /// How long a copy of `len` bytes occupies an uplink.
-    pub(super) fn transfer(&self, len: u64) -> Duration {
+    pub(crate) fn transfer(&self, len: u64) -> Duration {
         let bits = len.min(LEN_MAX).saturating_mul(8);
         let nanos = bits.saturating_mul(1_000_000_000) / self.config.uplink.max(1);
         Duration::from_nanos(nanos)

@@ -8,8 +8,8 @@ use gossip_api::{Block, ChannelId, Message, Mono, Nonce, Now, PkiId, SeqNum, sel
 use rand_core::Rng;
 
 use super::{Stage, shape};
+use crate::node::Node;
 use crate::node::words::{Action, Outgoing, Via};
-use crate::node::{Node, SpreadMode};
 
 impl Node {
     /// How long the data of a block is awaited after its header, by what is measured.
@@ -23,7 +23,7 @@ impl Node {
 
     /// Deadlines of a channel: late headers, late blocks, the question for the tip.
     pub(crate) fn tick_spread(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {
-        if self.config.mode != SpreadMode::HeaderFirst {
+        if !self.config.mode.is_header_first() {
             return Vec::new();
         }
         let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
@@ -48,7 +48,7 @@ impl Node {
                 Stage::Unknown if !slot.held => self.ask_header(now, name, number),
                 Stage::Unknown | Stage::Checking { .. } => Vec::new(),
                 Stage::Proved { .. } if slot.held => Vec::new(),
-                Stage::Proved { .. } => self.ask_block(now, name, number),
+                Stage::Proved { .. } => self.ask_unless_shared(now, name, number),
             });
         }
         if is_tip_due {
@@ -60,7 +60,7 @@ impl Node {
 
     /// Asks the next holder for a block that is late. Several late blocks go to several holders, since each
     /// choice is drawn anew.
-    fn ask_block(&mut self, now: Now, name: &ChannelId, number: SeqNum) -> Vec<Action> {
+    pub(crate) fn ask_block(&mut self, now: Now, name: &ChannelId, number: SeqNum) -> Vec<Action> {
         let members = self.data_members(name);
         let len = self.channels.get(name).and_then(|channel| channel.spread.slots.get(&number));
         let transfer = self.transfer(len.map_or(0, |slot| slot.data_len));
@@ -177,6 +177,7 @@ impl Node {
         }
         let word = BlockWord::Lack { nonce };
         let lack = Message::BlockNote(BlockNote { channel: name.clone(), word });
+        self.course.note_asked(name, number);
         if let Some(slot) = spread.slots.get_mut(&number) {
             let mut fan_out = FAN_OUT_DEFAULT;
             if let Some(plan) = slot.plan.plan() {

@@ -1,14 +1,14 @@
 //! A transport and a judge that count what passes them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use gossip_api::message::Class;
+use gossip_api::message::{Class, Share, ShareSet};
 use gossip_api::{
     Block, BlockError, ChannelId, CryptoError, Expiration, Message, MessageCryptoService,
-    PeerIdentity, PkiId, SeqNum, Signature,
+    PeerIdentity, PkiId, SeqNum, Signature, SignedMessage,
 };
 use gossip_comm::{Comm, Command, Event};
 use peer_mcs::Mcs;
@@ -25,6 +25,10 @@ pub(super) struct Counts {
     /// Signature sets of blocks looked at.
     pub(super) verified: AtomicU64,
     seen: Mutex<BTreeSet<u64>>,
+    /// Different shares that came of each block.
+    shares: Mutex<BTreeMap<u64, ShareSet>>,
+    /// Blocks of which shares were asked for.
+    asked: Mutex<BTreeSet<u64>>,
 }
 
 impl Counts {
@@ -35,12 +39,49 @@ impl Counts {
         if let Message::Header(header) = &message.message {
             self.received.fetch_add(header.block.len() as u64, Ordering::Relaxed);
         }
+        if let Message::Share(share) = &message.message {
+            self.note_share(share, message.envelope.encoded_len() as u64);
+        }
         let Some(block) = message.message.block() else { return };
         self.received.fetch_add(block.len() as u64, Ordering::Relaxed);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = seen.insert(block.number.get());
         if is_first && matches!(message.message, Message::Data(_) | Message::Plan(_)) {
             self.pushed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Counts {
+    /// A block in shares came unasked if enough of them came before any was asked for.
+    fn note_share(&self, share: &Share, len: u64) {
+        self.received.fetch_add(len, Ordering::Relaxed);
+        let number = share.number.get();
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = shares.entry(number).or_default();
+        let before = held.len();
+        held.insert(share.index);
+        let needed = u32::from(share.class.needed());
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if before < needed && held.len() >= needed && !asked.contains(&number) {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.insert(number) {
+                self.pushed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn note_command(&self, command: &Command) {
+        let Command::Send { envelope, .. } = command else { return };
+        if envelope.class() != Class::Control {
+            return;
+        }
+        if let Ok(SignedMessage { message: Message::ShareReport(report), .. }) =
+            envelope.clone().open()
+            && !report.wanted.is_empty()
+        {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.insert(report.number.get());
         }
     }
 }
@@ -59,6 +100,7 @@ impl<C: Comm> Comm for CountedComm<C> {
         {
             self.counts.sent.fetch_add(envelope.encoded_len() as u64, Ordering::Relaxed);
         }
+        self.counts.note_command(&command);
         self.comm.command(command);
     }
 

@@ -174,6 +174,7 @@ pub(super) const KEYS: &[Key] = &[
     ignored("metrics.statsd.prefix", Form::Text, NO_STATSD),
     used("gossipPeer.dataDir", Form::Text),
     used("gossipPeer.spread.mode", Form::Text),
+    used("gossipPeer.spread.redundancyPercent", Form::Count),
     used("gossipPeer.channels", Form::Section),
     used("gossipPeer.logging.spec", Form::Text),
     used("gossipPeer.relay.listenAddress", Form::Text),

@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) leadership: Leadership,
     /// How new blocks spread.
     pub(crate) spread_mode: SpreadMode,
+    /// Bytes that a block in shares may cost each peer, in hundredths of its data.
+    pub(crate) redundancy_max: Option<u32>,
     pub(crate) operations: Operations,
     pub(crate) data_dir: PathBuf,
     pub(crate) channels: Vec<ChannelFiles>,
@@ -233,6 +235,7 @@ fn parse(
         orderers: orderers(&tree, base)?,
         relay: relay(&tree)?,
         spread_mode: spread_mode(&tree)?,
+        redundancy_max: redundancy_max(&tree)?,
         log_spec: value::text(&tree, "gossipPeer.logging.spec")?,
         timings: {
             let timings = timings(&tree)?;
@@ -268,13 +271,30 @@ fn network(tree: &Tree) -> Result<NetworkId, Failure> {
 fn spread_mode(tree: &Tree) -> Result<SpreadMode, Failure> {
     match value::text(tree, "gossipPeer.spread.mode")?.as_deref() {
         None | Some("header-first") => Ok(SpreadMode::HeaderFirst),
+        Some("coded") => Ok(SpreadMode::Coded),
+        Some("auto") => Ok(SpreadMode::Auto),
         Some("push") => Ok(SpreadMode::Push),
         Some("pull") => Ok(SpreadMode::Pull),
         Some("push-pull") => Ok(SpreadMode::PushPull),
         Some(other) => Err(Failure(format!(
-            "gossipPeer.spread.mode is {other}: write header-first, push, pull or push-pull"
+            "gossipPeer.spread.mode is {other}: write auto, header-first, coded, push, pull or push-pull"
         ))),
     }
+}
+
+fn redundancy_max(tree: &Tree) -> Result<Option<u32>, Failure> {
+    let path = "gossipPeer.spread.redundancyPercent";
+    let wrong = |percent| {
+        Failure(format!(
+            "{path} is {percent}: write 100, one copy to each peer, to 200, two copies"
+        ))
+    };
+    let percent = value::count(tree, path)?;
+    let checked = |percent: u64| match u32::try_from(percent) {
+        Ok(within @ 100..=200) => Ok(within),
+        Ok(_) | Err(_) => Err(wrong(percent)),
+    };
+    percent.map(checked).transpose()
 }
 
 // fabric: gossip/service/gossip_service.go InitializeChannel

@@ -79,6 +79,11 @@ fn blocks_spread_header_first_unless_another_known_way_is_named() {
     assert_eq!(read(&push, &[]).expect("good").spread_mode, SpreadMode::Push);
     let other = push.replace("mode: push", "mode: flood");
     assert!(refusal(&other, &[]).contains("gossipPeer.spread.mode is flood"));
+    let frugal = push.replace("mode: push", "mode: coded, redundancyPercent: 120");
+    let config = read(&frugal, &[]).expect("good");
+    assert_eq!((config.spread_mode, config.redundancy_max), (SpreadMode::Coded, Some(120)));
+    let lavish = push.replace("mode: push", "mode: auto, redundancyPercent: 300");
+    assert!(refusal(&lavish, &[]).contains("gossipPeer.spread.redundancyPercent is 300"));
 }
 
 #[test]
