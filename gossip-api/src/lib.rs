@@ -64,7 +64,7 @@ pub use identity::{IdentityMap, IdentityMapConfig, PeerIdentity};
 pub use ledger::{Block, BlockCodec, BlockHeader, BlockSource, BlockStream, Ledger};
 pub use machine::{Machine, Mono, Now, Wakeup, Wall, earliest};
 pub use member::{NetworkMember, RemotePeer};
-pub use merkle::{MerkleTree, is_run_of};
+pub use merkle::MerkleTree;
 pub use message::{Envelope, Message, MessageHeader, SignedMessage, Tag};
 pub use security::SecurityAdvisor;
 pub use select::select_peers;

@@ -117,17 +117,6 @@ fn climb<'a>(
     true
 }
 
-/// Whether `leaves` stand from `first` on in the list of `total` leaves that `root` stands for.
-pub fn is_run_of<T: AsRef<[u8]>>(
-    root: &[u8; 32],
-    total: usize,
-    first: usize,
-    leaves: impl IntoIterator<Item = T>,
-    proof: &[[u8; 32]],
-) -> bool {
-    MerkleTree::of_run(total, first, leaves, proof).is_some_and(|tree| tree.root() == *root)
-}
-
 fn leaf_hash(leaf: &impl AsRef<[u8]>) -> [u8; 32] {
     Sha256::new().chain_update([0]).chain_update(leaf.as_ref()).finalize().into()
 }
@@ -143,6 +132,17 @@ mod tests {
 
     fn leaves(count: usize) -> Vec<[u8; 2]> {
         (0..count).map(|leaf| u16::try_from(leaf).unwrap().to_le_bytes()).collect()
+    }
+
+    /// Whether `leaves` stand from `first` on in the list of `total` leaves that `root` stands for.
+    fn is_run_of<T: AsRef<[u8]>>(
+        root: &[u8; 32],
+        total: usize,
+        first: usize,
+        leaves: impl IntoIterator<Item = T>,
+        proof: &[[u8; 32]],
+    ) -> bool {
+        MerkleTree::of_run(total, first, leaves, proof).is_some_and(|tree| tree.root() == *root)
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn check(frame: &Bytes) {
 /// Fields are at most four times as large in memory as on the wire, the growing of their lists included.
 const TIMES: usize = 4;
 /// The longest list of elements that are larger in memory than four times on the wire: 64 members.
-const FIXED: usize = 8 << 10;
+const FIXED: usize = 4 << 10;
 
 fn frame(class: u8, body: &[u8]) -> Bytes {
     let mut frame = vec![WIRE_VERSION, class];

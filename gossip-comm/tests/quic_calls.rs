@@ -90,6 +90,8 @@ async fn peers_that_are_not_there_do_not_acknowledge() {
     assert_eq!(report.outcomes, [(gone.id, AckOutcome::Broken)]);
 }
 
+// fabric: gossip/comm/comm_test.go TestProbe
+// fabric: gossip/comm/comm_test.go TestPresumedDead
 #[tokio::test]
 async fn handshakes_and_probes_say_who_is_there() {
     let world = World::new();

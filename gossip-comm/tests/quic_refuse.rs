@@ -91,6 +91,7 @@ async fn a_server_of_an_unknown_authority_is_not_told_who_dials() {
     assert_eq!(dialler.identities.len(), 1);
 }
 
+// fabric: gossip/comm/comm_test.go TestHandshake
 #[tokio::test]
 async fn h3_the_hello_of_somebody_else() {
     let world = World::new();
@@ -274,6 +275,8 @@ async fn h6_a_flood_of_half_open_connections_is_bounded() {
     assert_eq!(number_of(&victim.received().await), 1);
 }
 
+// fabric: gossip/comm/comm_test.go TestReadFromStream
+// fabric: gossip/comm/comm_test.go TestSendBadEnvelope
 #[tokio::test]
 async fn frames_that_are_none_end_their_connection_alone() {
     let world = World::new();

@@ -11,6 +11,8 @@ use gossip_api::{ChannelId, Endpoint, Envelope, Epoch, Nonce, RemotePeer, SeqNum
 use gossip_comm::{Comm, Command, DisconnectCause, Event, InboundId, RequestId, ResponseOutcome};
 use support::{SOON, TestPeer, World, block_of, control, data, eventually, number_of};
 
+// fabric: gossip/comm/comm_test.go TestBasic
+// fabric: gossip/comm/comm_test.go TestGetConnectionInfo
 #[tokio::test]
 async fn two_peers_talk() {
     let world = World::new();
@@ -77,6 +79,7 @@ async fn a_second_dial_finds_the_connection() {
     assert_eq!(a.metric("gossip_comm_connections"), 1.0);
 }
 
+// fabric: gossip/comm/comm_test.go TestConnectUnexpectedPeer
 #[tokio::test]
 async fn somebody_else_at_an_endpoint_is_not_used() {
     let world = World::new();
@@ -90,6 +93,7 @@ async fn somebody_else_at_an_endpoint_is_not_used() {
     b.until(|event| matches!(event, Event::Disconnected { .. }).then_some(())).await;
 }
 
+// fabric: gossip/comm/comm_test.go TestNonResponsivePing
 #[tokio::test]
 async fn a_dead_endpoint_is_reported_and_left_alone() {
     let world = World::new();
@@ -104,6 +108,7 @@ async fn a_dead_endpoint_is_reported_and_left_alone() {
     a.comm.stop().await;
 }
 
+// fabric: gossip/comm/comm_test.go TestResponses
 #[tokio::test]
 async fn an_answer_comes_in_parts() {
     let world = World::new();
@@ -152,6 +157,7 @@ async fn an_answer_that_outgrows_its_bound_is_broken_off() {
     assert!(b.metric("gossip_comm_overflow_count") > 0.0);
 }
 
+// fabric: gossip/comm/comm_test.go TestCloseConn
 #[tokio::test]
 async fn closing_tells_both_sides_why() {
     let world = World::new();
@@ -164,6 +170,7 @@ async fn closing_tells_both_sides_why() {
     assert_eq!(b.until(disconnected).await, DisconnectCause::Remote(CloseReason::Expelled));
 }
 
+// fabric: gossip/comm/comm_test.go TestReConnections
 #[tokio::test]
 async fn a_restarted_peer_is_found_again() {
     let world = World::new();

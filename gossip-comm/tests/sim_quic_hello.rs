@@ -1,16 +1,25 @@
 //! Who gets in over real packets, and who does not.
 
 #![cfg(feature = "sim-quic")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 mod packet_world;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gossip_api::Epoch;
-use gossip_api::message::{CloseReason, Features, Hello, HelloLimits, WIRE_VERSION};
+use gossip_api::message::{
+    CloseReason, Features, Hello, HelloBinding, HelloLimits, Role, WIRE_VERSION,
+};
 use gossip_comm::sim::{Link, check};
 use packet_world::*;
 use quinn_proto::ClientConfig;
@@ -104,6 +113,32 @@ fn half_a_hello_is_refused() {
     world.net.dial(0, 1);
     world.net.run_for(ms(1000));
     check_refused(&world, 1, "malformed");
+}
+
+// fabric: gossip/comm/crypto_test.go TestCertificateExtraction
+#[test]
+fn both_ends_see_the_same_session_from_two_sides() {
+    let mut world = world(5, 2, &plain());
+    let seen: Rc<RefCell<Vec<HelloBinding>>> = Rc::default();
+    for peer in 0..2 {
+        let seen = Rc::clone(&seen);
+        world.net.set_tamper(
+            peer,
+            Box::new(move |binding, _, own| {
+                seen.borrow_mut().push(binding.clone());
+                own
+            }),
+        );
+    }
+    world.net.dial(0, 1);
+    world.net.run_for(ms(1000));
+    let seen = seen.borrow();
+    let [dialler, acceptor] = seen.as_slice() else { panic!("two hellos: {seen:?}") };
+    assert_eq!((dialler.role, acceptor.role), (Role::Dialler, Role::Acceptor));
+    assert_eq!(dialler.own_leaf, acceptor.peer_leaf);
+    assert_eq!(dialler.peer_leaf, acceptor.own_leaf);
+    assert_ne!(dialler.own_leaf, dialler.peer_leaf);
+    assert_eq!(dialler.exporter, acceptor.exporter);
 }
 
 /// H6: TLS is done, and then nothing comes.

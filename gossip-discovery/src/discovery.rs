@@ -113,7 +113,7 @@ pub struct CheckedMember {
     /// The secret, if it came with the entry.
     pub secret: Option<Secret>,
     /// The beat that came with the entry; judged here.
-    pub beat: Option<Beat>,
+    pub beat: Option<Box<Beat>>,
 }
 
 /// What the driver is to do.

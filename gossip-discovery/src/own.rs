@@ -204,7 +204,7 @@ impl Own {
             identity: self.me.identity.clone(),
             record: published.sealed.clone(),
             secret: Some(self.secret.clone()).filter(|_| with_secret),
-            beat: self.beat.clone(),
+            beat: self.beat.clone().map(Box::new),
         })
     }
 

@@ -117,7 +117,7 @@ impl Row {
             identity: identity.clone(),
             record: sealed.clone(),
             secret: secret.clone().filter(|_| with_secret),
-            beat: self.beat(),
+            beat: self.beat().map(Box::new),
         }
     }
 

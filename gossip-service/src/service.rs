@@ -16,6 +16,7 @@ use rand_core::SeedableRng as _;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, info_span};
 
 use crate::anchors::Tracker;
 use crate::backlog::Backlog;
@@ -148,7 +149,8 @@ impl Service {
         });
         let effects = Effects::new(Arc::clone(&shared), Arc::clone(&parts.comm), hosting, traffic);
         let comm = Arc::clone(&parts.comm);
-        tasks.spawn(driver::run(peer, effects, comm, inbox, clock, shutdown.clone()));
+        let running = driver::run(peer, effects, comm, inbox, clock, shutdown.clone());
+        tasks.spawn(running.instrument(info_span!("peer", id = ?parts.me.pki_id)));
         let me = Arc::new(parts.me);
         let service = Self { notes, tasks, shutdown, comm: parts.comm, shared, me };
         service.bootstrap(parts.bootstrap);

@@ -56,6 +56,22 @@ fn the_toolchain_is_named_exactly() {
 }
 
 #[test]
+fn every_test_that_the_threats_name_exists() {
+    let text = read("docs/threats.md");
+    let named = text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() >= 3);
+    let named: Vec<_> = named.collect();
+    assert!(named.len() > 60, "{}", named.len());
+    let crates = ["gossip-api", "gossip-comm", "gossip-discovery", "gossip-service"];
+    let tests = crates.iter().flat_map(|name| fs::read_dir(root().join(name).join("tests")));
+    let files = tests.flatten().map(|entry| entry.expect("an entry").path());
+    let sources = files.filter(|path| path.is_file()).map(read);
+    let sources: String = sources.collect();
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "docs/threats.md names {name}");
+    }
+}
+
+#[test]
 fn the_readme_starts_a_newcomer_with_two_commands() {
     let readme = read("README.md");
     let start = readme.split("```sh").nth(1).and_then(|rest| rest.split("```").next());

@@ -194,7 +194,7 @@ pub struct MemberEntry {
     /// The part for the own organisation; left out for others.
     pub secret: Option<Secret>,
     /// The newest beat known.
-    pub beat: Option<Beat>,
+    pub beat: Option<Box<Beat>>,
 }
 
 /// What the asker knows already, so that it is not told again.

@@ -151,7 +151,7 @@ impl Draw {
             identity: self.identity(),
             record,
             secret: self.maybe(secret),
-            beat: self.maybe(Self::beat),
+            beat: self.maybe(Self::beat).map(Box::new),
         }
     }
 

@@ -71,7 +71,7 @@ pub fn entry() -> MemberEntry {
         identity: identity_of_peer(),
         record: SealedRecord::from_envelope(&sealed(&Message::Record(record()))).unwrap(),
         secret: Some(Secret { internal_endpoint, salt: [0x55; 32] }),
-        beat: Some(beat()),
+        beat: Some(Box::new(beat())),
     }
 }
 

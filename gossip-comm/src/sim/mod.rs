@@ -12,7 +12,7 @@
 //!
 //! It models connections (handshake, whose identity is let in, one per pair, idle time-out, close,
 //! stateless reset), streams and their priorities, latency, loss, bandwidth, bounded outboxes, dials that
-//! back off, disks, and the faults of [`Cluster`]'s methods. It does not model congestion control, flow
+//! back off, and the faults of [`Cluster`]'s methods. It does not model congestion control, flow
 //! control, packet headers or the cost of cryptography; what only packets can show is tested with real
 //! endpoints.
 //!
@@ -24,7 +24,6 @@
 mod check;
 mod cluster;
 pub mod crypto;
-mod disk;
 mod faults;
 mod history;
 pub(crate) mod link;
@@ -35,7 +34,6 @@ pub(crate) mod rng;
 
 pub use check::check;
 pub use cluster::Cluster;
-pub use disk::Disk;
 pub use history::{DropCause, PeerStats, Stats, Tally};
 pub use link::Link;
 pub use net::{PeerSpec, Timing};

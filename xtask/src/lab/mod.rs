@@ -27,10 +27,14 @@ mod members;
 pub(crate) mod membership;
 pub(crate) mod membership_swarm;
 #[cfg(feature = "lab")]
+mod meter;
+#[cfg(feature = "lab")]
 mod percentiles;
 #[cfg(feature = "lab")]
 mod plot;
 pub(crate) mod spread;
+#[cfg(feature = "lab")]
+mod whole;
 /// Whole peers in the simulated network; `gossip-service` tests itself with the same.
 #[cfg(feature = "lab")]
 #[path = "../../../gossip-service/tests/support/mod.rs"]

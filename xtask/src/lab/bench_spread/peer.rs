@@ -7,17 +7,12 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use gossip_api::{
     Block, BlockSource, ChannelId, Endpoint, Epoch, IdentityMap, IdentityMapConfig,
-    JoinChannelMessage, MessageCryptoService, NetworkId, OrgId, SecurityAdvisor,
+    MessageCryptoService, NetworkId, OrgId, SecurityAdvisor,
 };
 use gossip_comm::quic::{QuicComm, QuicParts};
 use gossip_comm::{Clock, CommConfig};
-use gossip_discovery::DiscoveryConfig;
-use gossip_election::ElectionConfig;
-use gossip_service::node::{NodeConfig, SpreadMode};
-use gossip_service::{
-    Channel, ConfigHost, EpochStore, Parts, PeerConfig, PeerSelf, Service, TermStore,
-};
-use gossip_state::{ServeConfig, StateConfig};
+use gossip_service::node::SpreadMode;
+use gossip_service::{Channel, Parts, PeerSelf, Service};
 use peer_mcs::{Advisor, Channels, FabricCodec, Mcs};
 use prometheus::Registry;
 use tokio::sync::mpsc;
@@ -25,6 +20,7 @@ use tokio::sync::mpsc;
 use super::counted::{CountedComm, CountedMcs, Counts};
 use super::ledger::{Fed, Memory};
 use super::network::{CHANNEL, MSP, Network};
+use crate::lab::whole::{OneLife, machines};
 
 /// A running peer, and what is known of it from outside.
 pub(super) struct Running {
@@ -123,45 +119,6 @@ impl Running {
     }
 }
 
-fn machines(mode: SpreadMode, leads: bool) -> Result<PeerConfig> {
-    Ok(PeerConfig {
-        discovery: DiscoveryConfig::default().checked()?,
-        node: NodeConfig { mode, ..NodeConfig::default() }.checked()?,
-        state: StateConfig::default().checked()?,
-        serve: ServeConfig::default().checked()?,
-        election: ElectionConfig::fixed(leads).checked()?,
-    })
-}
-
 pub(super) fn channel() -> ChannelId {
     ChannelId::new(CHANNEL).expect("short")
-}
-
-/// What a peer keeps that lives once: nobody is elected, and no configuration changes.
-struct OneLife;
-
-impl EpochStore for OneLife {
-    fn raise_above(&self, _: Epoch) -> std::io::Result<Epoch> {
-        Err(std::io::Error::other("no peer of the benchmark lived before"))
-    }
-}
-
-impl TermStore for OneLife {
-    fn term(&self) -> Result<Option<u64>, String> {
-        Ok(None)
-    }
-
-    fn set_term(&self, _: u64) -> Result<(), String> {
-        Err("nobody is elected in the benchmark".to_owned())
-    }
-}
-
-impl ConfigHost for OneLife {
-    fn apply_config(
-        &self,
-        _: &ChannelId,
-        _: &Block,
-    ) -> Result<Arc<dyn JoinChannelMessage>, String> {
-        Err("no block of the benchmark configures".to_owned())
-    }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use gossip_api::Block;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -14,6 +13,7 @@ use super::network::Network;
 use super::peer::{Running, channel};
 use crate::lab::crypto::blocks::{Chain, Form};
 use crate::lab::crypto::signers::Signer;
+use crate::lab::meter::process_seconds;
 use crate::lab::percentiles::percentile;
 
 /// The last line: the words of `sim spread`, and what a process costs; docs/simulation.md explains them.
@@ -111,14 +111,14 @@ async fn measure(args: &Args) -> Result<Measured> {
     // Round trips are measured meanwhile.
     tokio::time::sleep(SETTLE).await;
     let before: Vec<[u64; 4]> = peers.iter().map(counts).collect();
-    let cpu = cpu_seconds();
+    let cpu = process_seconds();
     let sent = feed_all(args, &network, &feed).await?;
     let all = u64::from(args.blocks) + 1;
     let give_up = Instant::now() + GIVE_UP;
     while peers.iter().any(|peer| peer.ledger.current_height() < all) && Instant::now() < give_up {
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    let cpu = cpu_seconds() - cpu;
+    let cpu = process_seconds() - cpu;
     let spent: Vec<[u64; 4]> = peers.iter().map(counts).zip(before).map(minus).collect();
     let rss_mib = resident_mib()?;
     let mut latencies = Vec::new();
@@ -220,12 +220,6 @@ fn report(args: &Args, all: &Measured, wall: Duration) -> Report {
         cpu_ms_per_block_copy: cpu_seconds * 1e3 / (latencies.len().max(1) as f64),
         rss_mib_per_peer: rss_mib / f64::from(args.peers),
     }
-}
-
-/// Processor time of the whole process.
-fn cpu_seconds() -> f64 {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
 /// Memory of the whole process.

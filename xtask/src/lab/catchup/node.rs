@@ -8,24 +8,20 @@ use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use gossip_api::{
     Block, BlockCodec, BlockHash, ChannelId, Endpoint, Epoch, IdentityMap, IdentityMapConfig,
-    JoinChannelMessage, MessageCryptoService, NetworkId, OrgId, SecurityAdvisor,
+    MessageCryptoService, NetworkId, OrgId, SecurityAdvisor,
 };
 use gossip_comm::quic::{QuicComm, QuicParts};
 use gossip_comm::{Clock, Comm, CommConfig, SecretBytes, TlsMaterial};
-use gossip_discovery::DiscoveryConfig;
-use gossip_election::ElectionConfig;
-use gossip_service::node::NodeConfig;
+use gossip_service::node::SpreadMode;
 use gossip_service::store::BlockStore;
-use gossip_service::{
-    Channel, ConfigHost, EpochStore, Parts, PeerConfig, PeerSelf, Service, TermStore,
-};
-use gossip_state::{ServeConfig, StateConfig};
+use gossip_service::{Channel, Parts, PeerSelf, Service};
 use peer_mcs::{Advisor, Channels, FabricCodec, LocalMsp, Mcs};
 use prometheus::Registry;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::lab::crypto::signers::{Signer, fixture, joined};
+use crate::lab::whole::{OneLife, machines};
 
 /// Who a peer is: one of the fixtures' network.
 #[derive(Clone, Copy)]
@@ -111,7 +107,7 @@ impl Node {
         let service = Service::start(Parts {
             me: self.me.clone(),
             network: network.clone(),
-            config: machines()?,
+            config: machines(SpreadMode::default(), false)?,
             bootstrap,
             delivery: None,
             mcs: Arc::clone(&self.mcs) as Arc<dyn MessageCryptoService>,
@@ -141,17 +137,6 @@ impl Node {
     }
 }
 
-/// Defaults all of them: what is measured is what an operator gets.
-fn machines() -> Result<PeerConfig> {
-    Ok(PeerConfig {
-        discovery: DiscoveryConfig::default().checked()?,
-        node: NodeConfig::default().checked()?,
-        state: StateConfig::default().checked()?,
-        serve: ServeConfig::default().checked()?,
-        election: ElectionConfig::fixed(false).checked()?,
-    })
-}
-
 fn tls(dir: &Path, channels: &Channels) -> Result<TlsMaterial> {
     let pem = |error| anyhow!("{}: {error}", dir.display());
     let certificate = CertificateDer::from_pem_file(dir.join("tls/server.crt")).map_err(pem)?;
@@ -173,35 +158,6 @@ pub(super) fn channel() -> ChannelId {
 pub(super) fn genesis() -> Result<Block> {
     let bytes = std::fs::read(fixture(CHANNEL).join("genesis.block"))?;
     Ok(FabricCodec.split(&bytes.into())?)
-}
-
-/// What a peer keeps that lives once: it leads never, and no configuration changes.
-struct OneLife;
-
-impl EpochStore for OneLife {
-    fn raise_above(&self, _: Epoch) -> std::io::Result<Epoch> {
-        Err(std::io::Error::other("no peer of the benchmark lived before"))
-    }
-}
-
-impl TermStore for OneLife {
-    fn term(&self) -> Result<Option<u64>, String> {
-        Ok(None)
-    }
-
-    fn set_term(&self, _: u64) -> Result<(), String> {
-        Err("no peer of the benchmark leads".to_owned())
-    }
-}
-
-impl ConfigHost for OneLife {
-    fn apply_config(
-        &self,
-        _: &ChannelId,
-        _: &Block,
-    ) -> Result<Arc<dyn JoinChannelMessage>, String> {
-        Err("no block of the benchmark configures".to_owned())
-    }
 }
 
 const CHANNEL: &str = "trade";

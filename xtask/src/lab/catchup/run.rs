@@ -10,7 +10,6 @@ use gossip_service::Service;
 use gossip_service::store::{BlockStore, DataDir};
 use gossip_state::StateConfig;
 use peer_mcs::FabricCodec;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::Args;
@@ -19,6 +18,7 @@ use super::node::{Node, Who, channel, genesis};
 use super::parts::{self, PartRates, megabytes};
 use crate::lab::crypto::blocks::{Chain, Form};
 use crate::lab::crypto::signers::Signer;
+use crate::lab::meter::process_seconds;
 
 /// The last line; docs/simulation.md explains the words.
 #[derive(Debug, Serialize)]
@@ -98,12 +98,12 @@ async fn measure(args: &Args) -> Result<Report> {
     let held = Arc::new(Held::default());
     let metered = Metered { comm: Arc::clone(&late.comm), held: Arc::clone(&held) };
 
-    let (begin, cpu) = (Instant::now(), cpu_seconds());
+    let (begin, cpu) = (Instant::now(), process_seconds());
     let service = late.serve(Arc::new(metered), store.clone(), &network, endpoints).await?;
     let (first, all) = watch(&store, args.blocks + 1, begin).await?;
     check(&service, args).await?;
     let mb_s = moved / all.as_secs_f64();
-    let cpu = cpu_seconds() - cpu;
+    let cpu = process_seconds() - cpu;
     println!(
         "{moved:.0} MB in {:.2} s and {cpu:.2} s of processor time, sources included; after the first block {:.1} MB/s; at most {:.1} MB of blocks held",
         all.as_secs_f64(),
@@ -167,12 +167,6 @@ async fn check(service: &Service, args: &Args) -> Result<()> {
     let by_catch_up = channel.committed.catch_up;
     ensure!(by_catch_up > args.blocks / 2, "only {by_catch_up} blocks came by catch-up");
     Ok(())
-}
-
-/// Processor time of the whole process.
-fn cpu_seconds() -> f64 {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
 fn rounded(value: f64) -> f64 {

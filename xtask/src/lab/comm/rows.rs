@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use gossip_api::{Message, PkiId};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::Args;
@@ -13,6 +12,7 @@ use super::ours::{Ours, again};
 use super::payload::{SIZES, Size};
 use super::peers::Authority;
 use super::signed::{Share, Signatures};
+use crate::lab::meter::{median, process_seconds};
 
 /// One line of the table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -194,7 +194,7 @@ pub(super) struct Batches {
 impl Batches {
     pub(super) fn push(&mut self, watch: &Watch, messages: usize) {
         self.seconds.push(watch.began.elapsed().as_secs_f64() / messages as f64);
-        self.cpu_seconds.push((cpu_seconds() - watch.cpu) / messages as f64);
+        self.cpu_seconds.push((process_seconds() - watch.cpu) / messages as f64);
     }
 
     pub(super) fn messages_s(&self) -> f64 {
@@ -215,19 +215,8 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn start() -> Self {
-        Self { began: Instant::now(), cpu: cpu_seconds() }
+        Self { began: Instant::now(), cpu: process_seconds() }
     }
-}
-
-fn cpu_seconds() -> f64 {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Longer than any step takes on a busy machine.

@@ -15,7 +15,6 @@ use gossip_api::{
     SignedMessage, Verified, Wall, check_signature_form,
 };
 use peer_mcs::{Advisor, Mcs};
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::ours::Ours;
@@ -23,6 +22,7 @@ use super::payload::Size;
 use super::peers::network;
 use super::rows::{Batches, Watch, in_time};
 use crate::lab::crypto::signers::{PEER0_ORG1, PEER0_ORG2, Signer, joined};
+use crate::lab::meter::thread_seconds;
 
 /// How much of what checking alone allows was reached.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -237,11 +237,6 @@ impl Pool {
         ensure!(good == wanted, "{good} of {wanted} signatures are good");
         Ok(())
     }
-}
-
-fn thread_seconds() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
 /// Messages handed to a thread at once.

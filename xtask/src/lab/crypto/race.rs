@@ -1,7 +1,8 @@
 //! Two ways to do the same, in alternating batches.
 
 use anyhow::{Result, ensure};
-use rustix::time::{ClockId, clock_gettime};
+
+use crate::lab::meter::{median, thread_seconds};
 
 /// Operations per second of processor time.
 #[derive(Clone, Copy, Debug)]
@@ -41,26 +42,16 @@ pub(super) fn race<I>(
             our_times.push(time(&inputs, &ours)?);
         }
     }
-    Ok(Pace { ours: 1.0 / median(our_times), theirs: 1.0 / median(their_times) })
+    Ok(Pace { ours: 1.0 / median(&our_times), theirs: 1.0 / median(&their_times) })
 }
 
 /// Seconds of this thread's processor time per operation.
 fn time<I>(inputs: &[I], operation: impl Fn(&I) -> bool) -> Result<f64> {
-    let before = cpu_seconds();
+    let before = thread_seconds();
     let good = inputs.iter().filter(|input| operation(input)).count();
-    let took = cpu_seconds() - before;
+    let took = thread_seconds() - before;
     ensure!(good == inputs.len(), "{good} of {} operations succeeded", inputs.len());
     Ok(took / inputs.len() as f64)
-}
-
-fn cpu_seconds() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Operations by which a batch's size is found.
@@ -78,6 +69,6 @@ mod tests {
         let pace = race(3, || Ok(7u64), |n| *n == 7, |n| *n == 7).unwrap();
         assert!(pace.ours > 0.0 && pace.theirs > 0.0);
         assert!(race(3, || Ok(7u64), |n| *n == 8, |_| true).is_err());
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
     }
 }
