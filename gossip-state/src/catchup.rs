@@ -178,7 +178,8 @@ impl StateTransfer {
 
     /// Whether the height is below what there is reason to believe.
     fn is_behind(&self) -> bool {
-        let proved = self.payloads.last().unwrap_or_default();
+        let held = self.payloads.last().unwrap_or_default();
+        let proved = held.max(self.proved.next_block());
         self.next_missing() < proved.max(self.sources.credible_claim().next_block())
     }
 

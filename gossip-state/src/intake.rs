@@ -66,6 +66,7 @@ impl StateTransfer {
     /// A header that was verified elsewhere: kept for comparison, or a conflict already.
     pub(crate) fn on_header(&mut self, header: Block) -> Vec<Action> {
         let number = header.number;
+        self.proved = self.proved.max(number.height());
         match self.believed_hash(number) {
             Some(_) => self.on_conflict(Signed { header, presently: true }),
             None if number >= self.height().next_block() && number < self.payloads.window_end() => {

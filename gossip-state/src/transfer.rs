@@ -32,6 +32,8 @@ pub struct StateTransfer {
     pub(crate) started: bool,
     /// Header hash of the ledger's last block.
     pub(crate) tip: Option<BlockHash>,
+    /// What a header proved.
+    pub(crate) proved: Height,
     /// Configurations committed since the start; what is verified under an older one is verified again.
     pub(crate) generation: u64,
     /// Next number that our own stream will bring, once it has brought one.
@@ -58,6 +60,7 @@ impl StateTransfer {
             conflicts: Conflicts::default(),
             started: false,
             tip: None,
+            proved: Height::default(),
             generation: 0,
             source_next: None,
             largest_block: 0,

@@ -208,6 +208,11 @@ impl Channel {
         }
     }
 
+    /// Whether a block above the height is here.
+    pub(crate) fn is_accepted(&self, number: SeqNum) -> bool {
+        self.accepted.contains(&number)
+    }
+
     pub(crate) fn on_accepted(&mut self, number: SeqNum) {
         if number >= self.height.next_block() && self.accepted.len() < ACCEPTED_MAX {
             self.accepted.insert(number);

@@ -168,10 +168,29 @@ impl Node {
             slot.repair_at = Some(at);
             spread.arm(number, at);
         }
+        self.expect_below(now, name, number);
         let mut actions = vec![Action::Proved { channel: name.clone(), header: header.clone() }];
         actions.extend(self.tell_header(now, name, number));
         actions.extend(self.shares_header(now, name, &header));
         actions
+    }
+
+    /// Headers below one that holds exist too: those that did not come are asked of who told of this one.
+    fn expect_below(&mut self, now: Now, name: &ChannelId, number: SeqNum) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        let first = channel.height().get().max(number.get().saturating_sub(GAP_MAX));
+        let tellers = channel.spread.slots.get(&number).map(|slot| slot.tellers.clone());
+        let tellers = tellers.unwrap_or_default();
+        for below in (first..number.get()).map(SeqNum::new) {
+            if channel.is_accepted(below) {
+                continue;
+            }
+            let slot = channel.spread.slot(below);
+            if matches!(slot.header, Stage::Unknown) && !slot.held {
+                tellers.iter().for_each(|peer| slot.note_teller(*peer));
+                channel.spread.arm(below, now.mono.after(LAZY_MIN));
+            }
+        }
     }
 
     /// Tells the mesh of a header that holds: the first two, and who asked for it, get it whole. Of a small
@@ -456,6 +475,9 @@ impl super::Spread {
             })
     }
 }
+
+/// So many headers below one that holds are looked for; who lacks more catches up by ranges.
+const GAP_MAX: u64 = 16;
 
 /// Edges that carry whole headers.
 const WHOLE_EDGES: usize = 2;

@@ -59,6 +59,8 @@ pub(crate) struct Spread {
     owing: BTreeMap<PkiId, (Mono, u64)>,
     /// Who leads, until when.
     leases: BTreeMap<PkiId, Mono>,
+    /// Whose plan we served last: where leaders are appointed, nobody holds a lease.
+    planner: Option<PkiId>,
     leading: bool,
     /// Questions of each peer in the present second.
     wants: BTreeMap<PkiId, (Mono, u32)>,
@@ -86,6 +88,8 @@ pub(crate) struct Slot {
     /// When the block was last handed on to be verified.
     offered: Option<Mono>,
     plan: Planned,
+    /// When it is our turn to spread a block that another gateway should spread first.
+    turn: Option<(Mono, Block)>,
     /// Copies of the data that we uploaded.
     uploads: usize,
     /// Of these, how many to each who wanted one.
@@ -172,6 +176,7 @@ impl Spread {
             relayed: BTreeMap::new(),
             owing: BTreeMap::new(),
             leases: BTreeMap::new(),
+            planner: None,
             leading: false,
             wants: BTreeMap::new(),
             info_pulls: BTreeMap::new(),

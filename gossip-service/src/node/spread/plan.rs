@@ -55,16 +55,7 @@ impl Node {
         let leading = spread.leading;
         let mut actions = self.shares_settled(now, name, number);
         if via == Via::Source && leading {
-            self.course.note_sent(name, number);
-            let (chosen, sent) = match way {
-                Way::Tree if self.goes_in_shares(name, block) => {
-                    ("coded", self.give_shares(now, name, block))
-                }
-                Way::Tree => ("tree", self.plan(now, name, block)),
-                Way::Whole => ("whole", self.give_whole(now, name, block)),
-            };
-            actions.extend(sent);
-            actions.push(Action::Chosen { channel: name.clone(), way: chosen });
+            actions.extend(self.plan_in_turn(now, name, block));
         }
         if !was_proved {
             actions.extend(self.prove(now, name, block.clone()));
@@ -73,6 +64,59 @@ impl Node {
         if way == Way::Tree || was_proved {
             actions.extend(self.tell_have(name, number));
         }
+        actions
+    }
+
+    /// Of several gateways the first by a hash of the number spreads a block, and the next one only if after a
+    /// while nobody else has told of it. In shares all of them spread it: each gives out the same ones.
+    fn plan_in_turn(&mut self, now: Now, name: &ChannelId, block: &Block) -> Vec<Action> {
+        let own = self.me.pki_id;
+        let Some(channel) = self.channels.get(name) else { return Vec::new() };
+        let turn = |peer: &PkiId| turn_of(name, block.number, peer);
+        let leases = channel.spread.leases.iter();
+        let others = leases.filter(|(peer, until)| now.mono < **until && **peer != own);
+        let before = others.filter(|(peer, _)| turn(peer) < turn(&own)).count();
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        let in_shares = self.way_of(block) == Way::Tree && self.goes_in_shares(name, block);
+        if before == 0 || in_shares {
+            return self.spread_now(now, name, block);
+        }
+        let members = self.data_members(name).len();
+        let wait = self.repair_wait(name, block.number, members).saturating_mul(before);
+        if let Some(channel) = self.channels.get_mut(name) {
+            let at = now.mono.after(wait);
+            channel.spread.slot(block.number).turn = Some((at, block.clone()));
+            channel.spread.arm(block.number, at);
+        }
+        Vec::new()
+    }
+
+    /// Our turn has come: spreads the block, unless another gateway has done so.
+    pub(super) fn take_turn(&mut self, now: Now, name: &ChannelId, number: SeqNum) -> Vec<Action> {
+        let Some(channel) = self.channels.get_mut(name) else { return Vec::new() };
+        let Some(slot) = channel.spread.slots.get_mut(&number) else { return Vec::new() };
+        let Some((at, block)) = slot.turn.take() else { return Vec::new() };
+        if slot.plan.plan().is_some() || !slot.tellers.is_empty() {
+            return Vec::new();
+        }
+        if now.mono < at {
+            slot.turn = Some((at, block));
+            channel.spread.arm(number, at);
+            return Vec::new();
+        }
+        self.spread_now(now, name, &block)
+    }
+
+    fn spread_now(&mut self, now: Now, name: &ChannelId, block: &Block) -> Vec<Action> {
+        self.course.note_sent(name, block.number);
+        let (way, mut actions) = match self.way_of(block) {
+            Way::Tree if self.goes_in_shares(name, block) => {
+                ("coded", self.give_shares(now, name, block))
+            }
+            Way::Tree => ("tree", self.plan(now, name, block)),
+            Way::Whole => ("whole", self.give_whole(now, name, block)),
+        };
+        actions.push(Action::Chosen { channel: name.clone(), way });
         actions
     }
 
@@ -212,13 +256,17 @@ impl Node {
         slot.note_holder(from);
         slot.note_teller(from);
         let mut actions = Vec::new();
+        let mut planner = None;
         match fault {
             Some(reason) => actions.push(Action::Drop { from, reason }),
             None => {
+                planner = Some(plan.source);
                 slot.plan = bare.map_or(Planned::Done(plan), |bare| Planned::Waits(Box::new(bare)))
             }
         }
-        match (slot.held, slot.block.clone()) {
+        let held = (slot.held, slot.block.clone());
+        channel.spread.planner = planner.or(channel.spread.planner);
+        match held {
             (false, _) => actions.extend(self.take_block(now, &name, block, Via::Push(from))),
             (true, Some(block)) => actions.extend(self.serve_plan(&name, &block)),
             (true, None) => {}
@@ -340,7 +388,8 @@ impl Node {
         let source = slot.plan.plan().map(|plan| plan.source);
         let source = source.filter(|source| *source != self.me.pki_id);
         let is_planned = slot.plan.plan().is_some();
-        let leaders = channel.spread.leases.keys().filter(|_| !is_planned).copied();
+        let leaders = channel.spread.leases.keys().copied().chain(channel.spread.planner);
+        let leaders = leaders.filter(|peer| !is_planned && *peer != self.me.pki_id);
         let edges = channel.spread.edges.iter().copied();
         let told: BTreeSet<PkiId> = edges
             .filter(|peer| !slot.holders.contains(peer))
@@ -355,10 +404,16 @@ impl Node {
             .collect()
     }
 
-    /// A peer has a block, and all below it by its own word: it is to be planned for.
-    pub(super) fn note_has(&mut self, name: &ChannelId, peer: PkiId, number: SeqNum) {
-        let Some(channel) = self.channels.get_mut(name) else { return };
+    /// A peer has a block, and all below it by its own word: it is to be planned for, and may be asked.
+    pub(super) fn note_has(
+        &mut self,
+        name: &ChannelId,
+        peer: PkiId,
+        number: SeqNum,
+    ) -> Option<Action> {
+        let channel = self.channels.get_mut(name)?;
         let limit = channel.spread.proved.max(channel.height());
+        let stated = channel.height_of(&peer);
         let spread = &mut channel.spread;
         spread.behind.remove(&peer);
         spread.owing.remove(&peer);
@@ -366,6 +421,10 @@ impl Node {
         let shown = number.height().min(limit);
         let held = spread.heights.entry(peer).or_insert(Height::new(0));
         *held = (*held).max(shown);
+        let height = (*held).max(stated?);
+        let member = self.members.get(&peer)?;
+        let (channel, own_org) = (name.clone(), member.org.as_ref() == Some(&self.me.org));
+        Some(Action::PeerHeight { channel, peer: member.remote(), height, own_org })
     }
 
     /// A hop of a tree without the time that copies take.
@@ -384,6 +443,12 @@ impl Node {
         let nanos = bits.saturating_mul(1_000_000_000) / self.config.uplink.max(1);
         Duration::from_nanos(nanos)
     }
+}
+
+/// Smaller comes first among the gateways that have one block.
+fn turn_of(name: &ChannelId, number: SeqNum, peer: &PkiId) -> [u8; 32] {
+    let number = number.get().to_le_bytes();
+    MerkleTree::new([name.as_str().as_bytes(), &number, peer.as_bytes()]).root()
 }
 
 /// A member that owes us word of a block for this long relays last.

@@ -1,6 +1,6 @@
 //! What did not come: when it is asked for, of whom, and what others are given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gossip_api::message::{BlockNote, BlockWord, PullUpdate};
@@ -39,6 +39,7 @@ impl Node {
             spread.alarms.remove(number);
         });
         for number in due {
+            actions.extend(self.take_turn(now, name, number));
             let Some(slot) =
                 self.channels.get(name).and_then(|channel| channel.spread.slots.get(&number))
             else {
@@ -117,9 +118,7 @@ impl Node {
         if spread.proved.get().saturating_sub(height.get()) < self.config.push_window {
             return Vec::new();
         }
-        let planners = spread.slots.values().filter_map(|slot| slot.plan.plan());
-        let planner = planners.map(|plan| plan.source).next_back();
-        let told: Vec<PkiId> = spread.leases.keys().copied().chain(planner).collect();
+        let told: BTreeSet<PkiId> = spread.leases.keys().copied().chain(spread.planner).collect();
         let word = BlockWord::Behind { height };
         let note = Message::BlockNote(BlockNote { channel: name.clone(), word });
         told.into_iter()
@@ -134,16 +133,15 @@ impl Node {
         }
         match word {
             BlockWord::Have { number } => {
-                self.note_has(&name, from, number);
+                let mut actions: Vec<Action> =
+                    self.note_has(&name, from, number).into_iter().collect();
                 let held = self.channels.get_mut(&name);
                 let slot = held.and_then(|channel| channel.spread.slots.get_mut(&number));
                 match slot {
-                    Some(slot) if slot.held => {
-                        slot.note_holder(from);
-                        Vec::new()
-                    }
-                    _ => self.on_header_told(now, &name, from, number, None, true),
+                    Some(slot) if slot.held => slot.note_holder(from),
+                    _ => actions.extend(self.on_header_told(now, &name, from, number, None, true)),
                 }
+                actions
             }
             BlockWord::Want { nonce, number } => self.on_wanted(now, &name, from, nonce, number),
             BlockWord::Lack { nonce } => self.on_lack(now, &name, from, nonce),

@@ -416,3 +416,97 @@ fn words_of_who_has_not_announced_itself_or_is_of_another_organisation_are_dropp
     let note = Message::HeaderNote(HeaderNote { channel: trade(), word });
     assert_eq!(drops(&scene.world.handle(from(foreign, note))), ["unsolicited tip"]);
 }
+
+#[test]
+fn a_header_that_was_missed_is_asked_of_who_told_of_the_next_one() {
+    let mut scene = Scene::new();
+    let missed = scene.block.clone();
+    let next = scene.world.blocks.next_block();
+    let header = Block { data: bytes::Bytes::new(), ..next };
+    let told = scene.tell_header(3, header);
+    let proved = scene.judge_header(told, true);
+    assert!(proved.iter().any(|action| matches!(action, Action::Proved { .. })));
+    scene.world.advance(Duration::from_millis(10));
+    let asked = scene.world.handle(Input::Tick);
+    let wanted: Vec<PkiId> = sends(&asked)
+        .into_iter()
+        .filter(|(_, message)| {
+            let Message::HeaderNote(note) = message else { return false };
+            note.word == HeaderWord::Want { number: missed.number }
+        })
+        .map(|(to, _)| to)
+        .collect();
+    assert_eq!(wanted, [scene.peers[3]]);
+}
+
+#[test]
+fn of_two_gateways_one_plans_and_the_other_only_if_nobody_has() {
+    let mut planned_first = 0;
+    for number in 0..8 {
+        for is_told in [false, true] {
+            let mut scene = Scene::new();
+            let channel = trade();
+            scene.world.handle(Input::Leading { channel, leading: true });
+            (0..number).for_each(|_| {
+                scene.block = scene.world.blocks.next_block();
+            });
+            let at_once = scene.accept(Via::Source);
+            if is_signed(&at_once) {
+                planned_first += 1;
+                continue;
+            }
+            if is_told {
+                let header = scene.header();
+                scene.tell_header(2, header);
+            }
+            scene.world.advance(Duration::from_secs(1));
+            let later = scene.world.handle(Input::Tick);
+            assert_eq!(is_signed(&later), !is_told, "block {number}");
+        }
+    }
+    assert!((2..=14).contains(&planned_first), "the turn changes with the number");
+}
+
+fn is_signed(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Sign(Message::Plan(_))))
+}
+
+#[test]
+fn where_a_leader_is_appointed_who_caught_up_tells_the_one_who_planned_last() {
+    let mut scene = Scene::new();
+    let (_, planned) = scene.planned();
+    scene.receive_plan(planned);
+    scene.accept(Via::Push(scene.peers[0]));
+    let (channel, peer) = (trade(), scene.peers[0]);
+    scene.world.handle(Input::Lease { channel, peer, until: None });
+    scene.block = scene.world.blocks.next_block();
+    let told = scene.accept(Via::Range(scene.peers[1]));
+    let heard: Vec<PkiId> = sends(&told)
+        .into_iter()
+        .filter(|(_, message)| matches!(message, Message::BlockNote(_)))
+        .map(|(to, _)| to)
+        .collect();
+    assert!(heard.contains(&scene.peers[0]), "{heard:?}");
+}
+
+#[test]
+fn a_word_of_a_block_makes_its_speaker_a_source_up_to_what_is_proved() {
+    let mut scene = Scene::new();
+    let header = scene.header();
+    let number = header.number;
+    let told = scene.tell_header(1, header);
+    scene.judge_header(told, true);
+    let say = |number| {
+        let word = BlockWord::Have { number };
+        Message::BlockNote(BlockNote { channel: trade(), word })
+    };
+    for stated in [number, SeqNum::new(u64::MAX)] {
+        let from = from(scene.peers[4], say(stated));
+        let actions = scene.world.handle(from);
+        let claim = actions.iter().find_map(|action| match action {
+            Action::PeerHeight { peer, height, .. } => Some((peer.pki_id, *height)),
+            _ => None,
+        });
+        assert_eq!(claim, Some((scene.peers[4], number.height())), "{stated}");
+    }
+}
