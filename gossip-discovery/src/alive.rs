@@ -12,9 +12,9 @@ use crate::disclose::{Subject, may_tell};
 use crate::discovery::{Action, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::Rate;
-use crate::timers::Deadline;
 use crate::member::Status;
 use crate::row::Row;
+use crate::timers::Deadline;
 
 /// Who is to hear which beats.
 #[derive(Debug, Default)]

@@ -13,8 +13,8 @@ use gossip_api::{Endpoint, Epoch, Mono, Nonce, OrgId, PkiId, select_peers};
 
 use crate::discovery::{Action, Discovery, SWEEP_EVERY};
 use crate::limit::Bucket;
-use crate::timers::Deadline;
 use crate::member::{Backoff, Member, Status};
+use crate::timers::Deadline;
 
 /// A connection, and what its peer may do over it.
 #[derive(Debug)]

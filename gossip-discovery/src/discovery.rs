@@ -17,12 +17,12 @@ use crate::connect::Connections;
 use crate::disclose::{Listener, Subject, may_tell, may_tell_secret};
 use crate::error::DropReason;
 use crate::health::Health;
+use crate::member::{Announced, Status};
 use crate::metrics::{Counters, Stats};
 use crate::own::{Me, Own};
 use crate::probe::Probes;
 use crate::sync::Exchange;
 use crate::timers::{Deadline, Timers};
-use crate::member::{Announced, Status};
 use crate::view::View;
 
 /// A fact or a request that the machine is told.

@@ -6,9 +6,9 @@ use gossip_api::{Epoch, PkiId};
 
 use crate::connect::{ANCHORS_MAX, REVIVALS_MAX};
 use crate::discovery::Discovery;
+use crate::member::{Announced, Status};
 use crate::probe::{ROUTES_MAX, UNSIGNED_MAX};
 use crate::sync::CHECKS_MAX;
-use crate::member::{Announced, Status};
 
 /// Checks everything that has to hold of a machine between two inputs.
 ///

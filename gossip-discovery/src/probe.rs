@@ -14,9 +14,9 @@ use rand_core::Rng;
 use crate::discovery::{Action, Discovery};
 use crate::error::DropReason;
 use crate::limit::{Bucket, Rate};
-use crate::timers::Deadline;
 use crate::member::Status;
 use crate::row::Row;
+use crate::timers::Deadline;
 
 /// How far a probe has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

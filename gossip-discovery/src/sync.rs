@@ -14,9 +14,9 @@ use crate::disclose::{Listener, may_tell, may_tell_secret};
 use crate::discovery::{Action, CheckedMember, Discovery, MembershipEvent};
 use crate::error::DropReason;
 use crate::limit::{Bucket, Rate};
-use crate::timers::Deadline;
 use crate::member::{Announced, Backoff, Member, Status};
 use crate::row::Row;
+use crate::timers::Deadline;
 
 /// What the exchange remembers beside what is kept per connection.
 #[derive(Debug, Default)]
@@ -247,7 +247,8 @@ impl Discovery {
             page.entry(row.member().entry_len, || row.entry(false));
         }
         let listener = self.listener(asker);
-        let listener = listener.map(|of| Listener { external: asker_record.endpoint.is_some(), ..of });
+        let listener =
+            listener.map(|of| Listener { external: asker_record.endpoint.is_some(), ..of });
         let mut told = known.iter().peekable();
         let asker_short = ShortId::of(asker);
         for row in self.view.rows().iter().filter(|row| is_told(now, row)) {

@@ -197,10 +197,9 @@ impl Peer {
             advisor: crypto.clone(),
             identities: identities.clone(),
             registry: prometheus::Registry::new(),
-            clock: clock.clone(),
+            clock,
         };
-        let comm =
-            QuicComm::bind(CommConfig::new(listen, network.clone(), tls).checked()?, parts)?;
+        let comm = QuicComm::bind(CommConfig::new(listen, network.clone(), tls).checked()?, parts)?;
         let endpoint = Endpoint::new(&comm.local_addr().to_string())?;
         let me = Me {
             pki_id: own,

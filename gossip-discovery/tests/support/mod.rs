@@ -170,15 +170,14 @@ impl Membership {
         }
         let known = |of: &ShortId| self.genuine.get(of).map_or(&[][..], Vec::as_slice);
         let records = entries.iter().map(|entry| entry.record.open().unwrap().0);
-        let forged = records.filter(|record| {
-            !known(&ShortId::of(&record.pki_id)).contains(record)
-        });
+        let forged = records.filter(|record| !known(&ShortId::of(&record.pki_id)).contains(record));
         let mut found: Vec<String> =
             forged.map(|record| format!("{teller} passes on {record:?}")).collect();
-        let carried = entries.iter().filter_map(|entry| entry.beat.as_ref());
-        let forged = beats.iter().chain(carried).filter(|beat| {
-            !known(&beat.member).iter().any(|record| record.accepts(beat, None))
-        });
+        let carried = entries.iter().filter_map(|entry| entry.beat.as_deref());
+        let forged = beats
+            .iter()
+            .chain(carried)
+            .filter(|beat| !known(&beat.member).iter().any(|record| record.accepts(beat, None)));
         found.extend(forged.map(|beat| format!("{teller} passes on {beat:?}")));
         self.unverified.extend(found);
     }
@@ -233,7 +232,9 @@ impl Membership {
             };
             let allowed = about == to || may_hear(from, listener, subject, about == own);
             if !allowed || (secret && !(inside && subject.org == from.org)) {
-                leaks.push(format!("{kind:?} of {own:?} tells {to:?} of {about:?}, secret {secret}"));
+                leaks.push(format!(
+                    "{kind:?} of {own:?} tells {to:?} of {about:?}, secret {secret}"
+                ));
             }
         }
         self.leaks.extend(leaks);

@@ -103,10 +103,8 @@ impl<'a> Simulation<'a> {
         let millis = Duration::from_millis;
         let latency = millis(*args.latency_ms.start())..=millis(*args.latency_ms.end());
         let link = Link::lan().latency(latency).loss(args.loss).drop(args.drop);
-        let config = DiscoveryConfig {
-            local_health: !args.no_local_health,
-            ..DiscoveryConfig::default()
-        };
+        let config =
+            DiscoveryConfig { local_health: !args.no_local_health, ..DiscoveryConfig::default() };
         let mut draws = seeded(args.seed, 7);
         let mut chosen = |share: f64, from: usize| -> BTreeSet<usize> {
             let wanted = (share * args.peers as f64).round() as usize;
@@ -164,9 +162,7 @@ impl<'a> Simulation<'a> {
             if index != first {
                 self.net.connect(index, first);
             } else {
-                (0..orgs)
-                    .filter(|org| *org != first)
-                    .for_each(|org| self.net.connect(first, org));
+                (0..orgs).filter(|org| *org != first).for_each(|org| self.net.connect(first, org));
             }
         }
         for peer in self.slow.clone() {
@@ -317,8 +313,7 @@ impl<'a> Simulation<'a> {
         self.net.cluster.heal();
         let healed = self.net.cluster.now().mono;
         let crossed = |net: &Net| {
-            (0..border)
-                .any(|a| (border..net.people.len()).any(|b| net.cluster.is_connected(a, b)))
+            (0..border).any(|a| (border..net.people.len()).any(|b| net.cluster.is_connected(a, b)))
         };
         while !crossed(&self.net) {
             if self.net.cluster.now().mono.since(healed) > Duration::from_secs(60) {
@@ -334,8 +329,7 @@ impl<'a> Simulation<'a> {
     fn wrong_deaths(&self, killed: &[(usize, Mono)]) -> (usize, usize) {
         let killed: BTreeSet<PkiId> =
             killed.iter().map(|(peer, _)| self.net.pki_id(*peer)).collect();
-        let slow: BTreeSet<PkiId> =
-            self.slow.iter().map(|peer| self.net.pki_id(*peer)).collect();
+        let slow: BTreeSet<PkiId> = self.slow.iter().map(|peer| self.net.pki_id(*peer)).collect();
         let (mut wrong, mut of_slow) = (BTreeSet::new(), BTreeSet::new());
         // A partition makes deaths that are right; its figures are its own.
         if self.args.partition > 0 {
