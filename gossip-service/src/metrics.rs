@@ -61,8 +61,8 @@ impl ServiceMetrics {
             chosen: IntCounterVec::new(
                 Opts::new(
                     "gossip_spread_chosen",
-                    "Blocks by the way that was chosen for their data: whole, tree, coded; direct for those \
-                     fetched from the ordering service because none of them brought them",
+                    "Blocks by the way that we chose as their source: whole, tree, coded; direct each \
+                     time that we fetched from the ordering service because no peer brought a block",
                 ),
                 &["channel", "way"],
             )?,

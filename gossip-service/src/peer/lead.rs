@@ -271,12 +271,15 @@ impl Peer {
             return Vec::new();
         }
         channel.delivering = wanted;
-        vec![if wanted {
-            let from = channel.state.next_missing();
-            Action::StartDelivery { channel: name.clone(), from }
-        } else {
-            Action::StopDelivery(name.clone())
-        }]
+        if !wanted {
+            return vec![Action::StopDelivery(name.clone())];
+        }
+        let from = channel.state.next_missing();
+        // Who does not lead fetches because no peer brings what is proved to exist.
+        let direct = !channel.lead.leading;
+        let direct = direct.then(|| Action::Chosen { channel: name.clone(), way: "direct" });
+        let start = Action::StartDelivery { channel: name.clone(), from };
+        direct.into_iter().chain([start]).collect()
     }
 }
 

@@ -304,7 +304,7 @@ pub enum Action {
         /// What convicts it.
         evidence: Box<Evidence>,
     },
-    /// As a source we chose how a block travels.
+    /// As a source we chose how a block travels, or we fetch from the ordering service without leading.
     Chosen {
         /// The channel.
         channel: ChannelId,
