@@ -78,7 +78,7 @@ impl Default for DiscoveryConfig {
     fn default() -> Self {
         Self {
             beat_every: Duration::from_secs(2),
-            late_after: Duration::from_millis(2500),
+            late_after: Duration::from_millis(2800),
             relay_every: Duration::from_millis(200),
             relay_to: 2,
             sync_every: Duration::from_secs(4),

@@ -95,9 +95,9 @@ impl Health {
         }
     }
 
-    /// A probe came to nothing although `helpers` others were asked for help or could have been.
+    /// A probe came to nothing although there are `others` to whom we are connected.
     /// True if the member may be declared dead on the strength of it.
-    pub(crate) fn may_evict(&mut self, now: Mono, helpers: usize) -> bool {
+    pub(crate) fn may_evict(&mut self, now: Mono, others: usize) -> bool {
         self.roll(now);
         self.failed = self.failed.saturating_add(1);
         if !self.enabled {
@@ -105,7 +105,7 @@ impl Health {
         }
         let many_fail = u64::from(self.failed) * 10
             > u64::from(self.failed.saturating_add(self.answered)) * FAILED_TENTHS;
-        if !many_fail || self.witnesses.len() >= helpers.min(WITNESSES_WANTED) {
+        if !many_fail || self.witnesses.len() >= others.min(WITNESSES_WANTED) {
             self.frozen = None;
             return true;
         }

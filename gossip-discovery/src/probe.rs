@@ -154,9 +154,16 @@ impl Discovery {
         if self.probes.running.contains_key(&short) {
             return;
         }
-        let first = self.view.row(&short).is_some_and(|row| row.status == Status::Known);
-        let many = first && !self.is_meshed();
-        let wait = if many { FIRST_PROOF_WAIT } else { self.over_hops(self.config.probe_wait) };
+        let status = self.view.row(&short).map(|row| row.status);
+        let first = status == Some(Status::Known);
+        let wait = match status {
+            Some(Status::Known) if !self.is_meshed() => FIRST_PROOF_WAIT,
+            // Of a partition that heals all ask at once, and nothing follows if the answer comes too late.
+            Some(Status::Dead { .. }) => {
+                self.over_hops(self.config.probe_wait + self.config.probe_through_wait)
+            }
+            Some(_) | None => self.over_hops(self.config.probe_wait),
+        };
         let until = now.after(self.health.stretch(wait));
         let questions = Vec::new();
         self.probes.running.insert(short, Running { stage: Stage::Direct, until, questions });
@@ -292,10 +299,18 @@ impl Discovery {
             .collect()
     }
 
+    /// Neighbours besides `short` that were not buried, suspects included: if we suspect everybody, each of them
+    /// could still show that it is not us.
+    fn others_linked(&self, short: &ShortId) -> usize {
+        let live = |peer: &&PkiId| self.view.find(peer).is_some_and(|row| row.status.is_live());
+        let others = self.connections.links.keys().filter(|peer| ShortId::of(peer) != *short);
+        others.filter(live).count()
+    }
+
     /// Neither we nor anybody else brought a proof.
     fn conclude(&mut self, now: Mono, short: ShortId) {
-        let helpers = self.helpers(&short).len();
-        if self.health.may_evict(now, helpers) {
+        let others = self.others_linked(&short);
+        if self.health.may_evict(now, others) {
             return self.mark_dead(now, short);
         }
         self.counters.evictions_delayed = self.counters.evictions_delayed.saturating_add(1);
@@ -411,7 +426,7 @@ impl Discovery {
         }
     }
 
-    /// A nonce waits for our signature: at once after a quiet time, else with others.
+    /// A nonce waits for our signature, for a moment: who asks first is seldom alone.
     fn owe_proof(&mut self, now: Mono, from: PkiId, nonce: Nonce) -> Result<(), DropReason> {
         if !self.may_introduce(&from) {
             return Err(DropReason::Undisclosed);
@@ -423,7 +438,8 @@ impl Discovery {
             waiting.pop_front().ok_or(DropReason::TooMany)?;
         }
         waiting.push_back((nonce, now));
-        let due = self.probes.last_proof.map_or(now, |last| last.after(PROVE_EVERY).max(now));
+        let soon = now.after(PROVE_AFTER);
+        let due = self.probes.last_proof.map_or(soon, |last| last.after(PROVE_EVERY).max(soon));
         self.timers.at_latest(Deadline::Prove, due);
         Ok(())
     }
@@ -558,6 +574,8 @@ const ASKS_PER_FRAME: usize = 64;
 const ASKS: Rate = Rate { per_second: 4096, burst: 16_384 };
 /// Nonces under one signature; the message's own bound.
 const NONCES_PER_PROOF: usize = 64;
+/// Nonces are collected for this long before they are signed together.
+const PROVE_AFTER: Duration = Duration::from_millis(10);
 /// Ten signatures a second.
 const PROVE_EVERY: Duration = Duration::from_millis(100);
 /// Nonces that may wait for our signature: what is signed in two seconds.

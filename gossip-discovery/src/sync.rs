@@ -321,7 +321,10 @@ impl Discovery {
             .exchange
             .paging
             .is_some_and(|(peer, at)| peer != from && now.since(at) < PAGING_STALLED);
-        if !busy {
+        if busy {
+            // What is behind it comes from somebody else, or at the next exchange.
+            self.exchange.partial = false;
+        } else {
             self.exchange.paging = Some((from, now));
             self.ask(now, from);
         }

@@ -376,7 +376,7 @@ fn a_late_member_is_asked_directly_then_through_others_and_a_proof_saves_it() {
     let (late, helper) = (bench.other(1), bench.other(2));
     bench.befriend(&late);
     bench.befriend(&helper);
-    bench.pass(ms(2400));
+    bench.pass(ms(2700));
     bench.send_from(&helper, Message::Beats(Beats { beats: Bounded::truncated([helper.beat(0)]) }));
     bench.actions.clear();
     bench.pass(ms(200));
