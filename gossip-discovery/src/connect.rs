@@ -120,6 +120,9 @@ impl Discovery {
         epoch: Epoch,
         dialled: Option<Endpoint>,
     ) {
+        if self.health.heard(now) {
+            self.restart_probes(now);
+        }
         if let Some(endpoint) = &dialled {
             self.connections.dials.remove(endpoint);
             if let Some(anchor) = self.connections.anchors.get_mut(endpoint) {

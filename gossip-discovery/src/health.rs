@@ -95,7 +95,7 @@ impl Health {
         }
     }
 
-    /// A probe came to nothing although there are `others` to whom we are connected.
+    /// A probe came to nothing although there are `others` who count as alive.
     /// True if the member may be declared dead on the strength of it.
     pub(crate) fn may_evict(&mut self, now: Mono, others: usize) -> bool {
         self.roll(now);

@@ -63,7 +63,8 @@ pub(crate) struct Probes {
     unsigned: BTreeMap<PkiId, VecDeque<(Nonce, Mono)>>,
     /// Nonces that the host is signing.
     signing: BTreeMap<Nonce, (PkiId, Mono)>,
-    last_proof: Option<Mono>,
+    /// When we signed last, and the times before, newest first.
+    proved: [Option<Mono>; PROOFS_IN_A_ROW],
     /// Nobody becomes late, and nobody is to be asked for a first proof, before this.
     look_at: Mono,
     /// Questions to be sent, by neighbour.
@@ -276,8 +277,11 @@ impl Discovery {
         let Some(running) = self.probes.running.get_mut(&short) else { return };
         running.stage = Stage::Through;
         running.until = until;
-        if chosen.is_empty() {
-            return self.conclude(now, short);
+        // Where nobody helps, the member itself is asked once more.
+        if chosen.is_empty()
+            && let Some(hop) = self.view.row(&short).and_then(|row| self.next_hop(row, None))
+        {
+            self.put_question(now, short, short, hop);
         }
         for helper in chosen {
             self.put_question(now, short, short, helper);
@@ -299,17 +303,10 @@ impl Discovery {
             .collect()
     }
 
-    /// Neighbours besides `short` that were not buried, suspects included: if we suspect everybody, each of them
-    /// could still show that it is not us.
-    fn others_linked(&self, short: &ShortId) -> usize {
-        let live = |peer: &&PkiId| self.view.find(peer).is_some_and(|row| row.status.is_live());
-        let others = self.connections.links.keys().filter(|peer| ShortId::of(peer) != *short);
-        others.filter(live).count()
-    }
-
     /// Neither we nor anybody else brought a proof.
     fn conclude(&mut self, now: Mono, short: ShortId) {
-        let others = self.others_linked(&short);
+        // Suspects and lost neighbours included: each of them could still show that it is not us.
+        let others = self.view.live().saturating_sub(1);
         if self.health.may_evict(now, others) {
             return self.mark_dead(now, short);
         }
@@ -426,6 +423,12 @@ impl Discovery {
         }
     }
 
+    /// When we may sign again: after a quiet time a few times in a row, then ten times a second.
+    fn may_prove_at(&self) -> Mono {
+        let oldest = self.probes.proved.last().copied().flatten();
+        oldest.map_or(Mono::ZERO, |oldest| oldest.after(PROOFS_IN_A_ROW_EVERY))
+    }
+
     /// A nonce waits for our signature, for a moment: who asks first is seldom alone.
     fn owe_proof(&mut self, now: Mono, from: PkiId, nonce: Nonce) -> Result<(), DropReason> {
         if !self.may_introduce(&from) {
@@ -439,7 +442,7 @@ impl Discovery {
         }
         waiting.push_back((nonce, now));
         let soon = now.after(PROVE_AFTER);
-        let due = self.probes.last_proof.map_or(soon, |last| last.after(PROVE_EVERY).max(soon));
+        let due = self.may_prove_at().max(soon);
         self.timers.at_latest(Deadline::Prove, due);
         Ok(())
     }
@@ -492,9 +495,13 @@ impl Discovery {
         if taken.is_empty() {
             return;
         }
-        self.probes.last_proof = Some(now);
+        self.probes.proved.rotate_right(1);
+        if let Some(newest) = self.probes.proved.first_mut() {
+            *newest = Some(now);
+        }
         if !self.probes.unsigned.is_empty() {
-            self.timers.set(Deadline::Prove, now.after(PROVE_EVERY));
+            let due = self.may_prove_at().max(now.after(PROVE_AFTER));
+            self.timers.set(Deadline::Prove, due);
         }
         let nonces = Bounded::truncated(taken.iter().map(|(nonce, _)| *nonce));
         self.probes.signing.extend(taken.into_iter().map(|(nonce, from)| (nonce, (from, now))));
@@ -576,8 +583,9 @@ const ASKS: Rate = Rate { per_second: 4096, burst: 16_384 };
 const NONCES_PER_PROOF: usize = 64;
 /// Nonces are collected for this long before they are signed together.
 const PROVE_AFTER: Duration = Duration::from_millis(10);
-/// Ten signatures a second.
-const PROVE_EVERY: Duration = Duration::from_millis(100);
+/// Signatures in a row, and how long these many take at least: ten a second.
+const PROOFS_IN_A_ROW: usize = 3;
+const PROOFS_IN_A_ROW_EVERY: Duration = Duration::from_millis(300);
 /// Nonces that may wait for our signature: what is signed in two seconds.
 pub(crate) const UNSIGNED_MAX: usize = 1280;
 /// Of one neighbour, over whom half a large network may ask.
