@@ -230,6 +230,9 @@ pub enum LedgerError {
     /// The ledger is being closed.
     #[error("ledger of {0} is closed")]
     Closed(ChannelId),
+    /// The ledger has no way to replace a block that it holds.
+    #[error("this kind of ledger cannot take block {0} again")]
+    CannotMend(SeqNum),
 }
 
 /// Why a source of blocks gave none. The caller retries; sources are never given up.

@@ -156,6 +156,18 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// If the storage cannot be read, or what it holds is damaged.
     async fn block(&self, number: SeqNum) -> Result<Option<Block>, LedgerError>;
+
+    /// Puts back a block that the ledger holds and cannot read any more, durably. One that it can read is left
+    /// as it is.
+    ///
+    /// The block was verified; that it is the one which was there is for the ledger to see, where it can.
+    ///
+    /// # Errors
+    /// [`LedgerError::CannotMend`] from a ledger that has no way to do that, which is the default; or if the
+    /// block does not fit between its neighbours, or the storage fails.
+    async fn mend(&self, block: Block) -> Result<(), LedgerError> {
+        Err(LedgerError::CannotMend(block.number))
+    }
 }
 
 /// Blocks as they come, in order, without gaps.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use gossip_api::message::Share;
 use gossip_api::{
-    Block, BlockCodec, ChannelId, GossipError, IdentityMap, JoinChannelMessage, Message,
-    MessageCryptoService, Mono, NetworkId, Now, OrgId, PkiId, SecurityAdvisor, SignedMessage,
-    Verified,
+    Block, BlockCodec, BlockHash, ChannelId, GossipError, IdentityMap, JoinChannelMessage, Ledger,
+    Message, MessageCryptoService, Mono, NetworkId, Now, OrgId, PkiId, SecurityAdvisor,
+    SignedMessage, Verified,
 };
 use gossip_comm::{Clock, Comm, Event};
 use gossip_state::BlockOrigin;
@@ -468,6 +468,7 @@ impl Effects {
             }
             Action::Chosen { channel, way } => self.shared.metrics.chosen(&channel, way),
             Action::Commit { channel, blocks } => self.commit(channel, blocks),
+            Action::MendBlock { channel, block } => self.mend(channel, block),
             Action::Read { channel, number, purpose } => self.read(channel, number, purpose),
             Action::StoreTerm { channel, term } => self.store_term(channel, term),
             Action::ProbeSource { channel } => self.probe(channel),
@@ -608,7 +609,15 @@ impl Effects {
         self.shared.spawn(async move {
             let config = blocks.last().filter(|block| shared.codec.is_config(block)).cloned();
             let started = shared.clock.now().mono;
+            let expected = blocks.first().map(|block| block.number);
             let outcome = channel.ledger.commit(blocks).await;
+            if let (Err(_), Some(expected), Ok(height)) =
+                (&outcome, expected, channel.ledger.height().await)
+                && height.next_block() < expected
+            {
+                error!(channel = %name, %height, "the ledger lost its end: it is fetched again");
+                shared.tell(Input::LedgerFell { channel: name.clone(), height }).await;
+            }
             if let (Ok(height), Some(config)) = (&outcome, config) {
                 configure::apply_config(&shared, &*comm, &channel, &name, &config, *height).await;
             }
@@ -621,15 +630,35 @@ impl Effects {
 
     fn read(&self, name: ChannelId, number: gossip_api::SeqNum, purpose: ReadPurpose) {
         let Some(channel) = self.channels.get(&name).cloned() else { return };
+        let shared = Arc::clone(&self.shared);
         self.shared.spawn(async move {
             let block = match channel.ledger.block(number).await {
                 Ok(block) => block,
                 Err(failure) => {
                     error!(channel = %name, %number, %failure, "cannot read a block");
+                    let hash = named_above(&*channel.ledger, number).await;
+                    let damaged = Input::BlockDamaged { channel: name.clone(), number, hash };
+                    shared.tell(damaged).await;
                     None
                 }
             };
             Input::BlockRead { channel: name, purpose, block }
+        });
+    }
+
+    /// Puts a block back that the ledger could not read.
+    fn mend(&self, name: ChannelId, block: Block) {
+        let Some(channel) = self.channels.get(&name).cloned() else { return };
+        self.shared.spawn(async move {
+            let number = block.number;
+            let mended = channel.ledger.mend(block).await;
+            match &mended {
+                Ok(()) => info!(channel = %name, %number, "a damaged block was fetched again"),
+                Err(failure) => {
+                    error!(channel = %name, %number, %failure, "a damaged block stays so");
+                }
+            }
+            Input::BlockMended { channel: name, number, done: mended.is_ok() }
         });
     }
 
@@ -693,6 +722,12 @@ fn alive_by_org(peer: &Peer) -> BTreeMap<OrgId, usize> {
         *alive.entry(org).or_default() += 1;
     }
     alive
+}
+
+/// The hash by which the block above names block `number`.
+async fn named_above(ledger: &dyn Ledger, number: gossip_api::SeqNum) -> Option<BlockHash> {
+    let above = ledger.block(number.next()).await.ok()??;
+    <[u8; 32]>::try_from(above.previous_hash.as_ref()).ok().map(BlockHash::from_bytes)
 }
 
 /// What the source calls its newest block, if orderers signed it.

@@ -164,6 +164,13 @@ impl Machine for Peer {
             Input::BlockRead { channel, purpose, block } => {
                 self.on_block_read(now, &channel, purpose, block)
             }
+            Input::BlockDamaged { channel, number, hash } => {
+                self.tell_state(now, &channel, gossip_state::Input::Damaged { number, hash })
+            }
+            Input::BlockMended { channel, number, done } => {
+                self.tell_state(now, &channel, gossip_state::Input::Mended { number, done })
+            }
+            Input::LedgerFell { channel, height } => self.on_ledger_fell(now, &channel, height),
             Input::TermStored(channel) => self.on_term_stored(now, &channel),
             Input::Resume { channel, accept } => {
                 self.tell_state(now, &channel, gossip_state::Input::Resume { accept })

@@ -19,7 +19,7 @@ use futures_util::StreamExt as _;
 use gossip_api::message::{LeadershipKind, PrivateData, PrivateDataRequest};
 use gossip_api::{
     BlockSource, ChannelId, Gossip as _, GossipError, GossipService as _, Height,
-    JoinChannelMessage, Message, Nonce, SendCriteria, SeqNum,
+    JoinChannelMessage, Ledger as _, Message, Nonce, SendCriteria, SeqNum,
 };
 use gossip_service::{DeliveryFactory, Service};
 use services::{
@@ -419,6 +419,52 @@ async fn a_ledger_that_the_host_moved_is_followed_and_none_above_it_is_claimed()
     reaches(&pair.second_ledger, 3).await;
     pair.first.add_payload(&channel.id, channel.next_block()).await.unwrap();
     reaches(&pair.second_ledger, 4).await;
+    pair.stop().await;
+}
+
+/// K4: a record goes bad while the peer runs; its reader gets nothing of it, and a neighbour gives it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_cannot_be_read_any_more_is_fetched_from_who_has_it_and_served_again() {
+    let world = World::new();
+    let channel = TestChannel::new(&world, "trade", &["a"]);
+    let Pair { first, second, first_ledger, second_ledger } = pair(&world, &channel).await;
+    for _ in 0..5 {
+        first.add_payload(&channel.id, channel.next_block()).await.unwrap();
+    }
+    reaches(&second_ledger, 6).await;
+    second.stop().await;
+    let whole = first_ledger.block(SeqNum::new(3)).await.unwrap();
+    first_ledger.rot(SeqNum::new(3));
+    let third = world.peer("a", 2, Some(&first)).config(led_by(false)).start().unwrap();
+    let (joining, third_ledger) = channel.join();
+    third.join(joining).await.unwrap();
+    reaches(&third_ledger, 3).await;
+    // Only the second has block 3.
+    let second = world.peer("a", 3, Some(&first)).config(led_by(false)).start().unwrap();
+    let (joining, _) = channel.join_with(second_ledger);
+    second.join(joining).await.unwrap();
+    eventually("the block again", || async {
+        first_ledger.block(SeqNum::new(3)).await.is_ok_and(|block| block == whole)
+    })
+    .await;
+    reaches(&third_ledger, 6).await;
+    for service in [first, second, third] {
+        service.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_lost_its_end_is_filled_again_without_a_restart() {
+    let world = World::new();
+    let channel = TestChannel::new(&world, "trade", &["a"]);
+    let pair = pair(&world, &channel).await;
+    for _ in 0..5 {
+        pair.first.add_payload(&channel.id, channel.next_block()).await.unwrap();
+    }
+    reaches(&pair.second_ledger, 6).await;
+    pair.second_ledger.truncate(3);
+    pair.first.add_payload(&channel.id, channel.next_block()).await.unwrap();
+    reaches(&pair.second_ledger, 7).await;
     pair.stop().await;
 }
 

@@ -130,6 +130,29 @@ fn a_tampered_block_is_stored_by_nobody_and_stops_nothing() {
     });
 }
 
+/// K4: bits rot in a ledger while its peer runs.
+#[test]
+fn a_damaged_block_comes_back_from_a_neighbour() {
+    check(1..4, |seed| {
+        let mut consortium = settled(seed, 6, 2, Link::lan());
+        for _ in 0..10 {
+            consortium.order_block();
+            consortium.cluster.run_for(Duration::from_millis(100));
+        }
+        consortium.cluster.run_for(secs(5));
+        assert_same_ledgers(&consortium, 11);
+        let channel = consortium.cluster.host().channel.clone();
+        let held = &mut consortium.cluster.host_mut().peers[4].ledger;
+        let whole = held[4].clone();
+        held[4].data = Bytes::from_static(b"rot");
+        let hash = Some(whole.header().hash());
+        let damaged = Input::BlockDamaged { channel, number: SeqNum::new(4), hash };
+        consortium.cluster.inject(4, damaged);
+        consortium.cluster.run_for(secs(3));
+        assert_same_ledgers(&consortium, 11);
+    });
+}
+
 /// Two chains of one authority that differ from block 5 on.
 fn forked(consortium: &Consortium) -> (Vec<Block>, Vec<Block>) {
     let channel = consortium.cluster.host().channel.clone();
@@ -254,5 +277,47 @@ fn a_tree_is_planned_though_the_ledger_is_quicker_than_a_signature() {
         assert_eq!(pushed, 190, "nobody had to ask");
         let uploads: Vec<u64> = (1..20).map(|peer| consortium.outside(peer).uploaded).collect();
         assert!(uploads.iter().sum::<u64>() > 10 * (160 << 10), "others than the source relay");
+    });
+}
+
+/// B3: half, four fifths, all but two crash in one instant while a block is on its way.
+#[test]
+fn who_is_left_of_a_mass_crash_gets_the_block_and_the_others_get_it_when_they_are_back() {
+    for left in [5, 2, 2] {
+        check(1..4, |seed| {
+            let mut consortium = settled(seed, 10, 1, Link::lan());
+            consortium.order_block();
+            consortium.cluster.run_for(Duration::from_millis(seed * 2));
+            let crashed: Vec<usize> = (1..10).rev().take(10 - left).collect();
+            crashed.iter().for_each(|peer| consortium.cluster.crash(*peer));
+            consortium.cluster.run_for(secs(5));
+            for peer in (0..10).filter(|peer| !crashed.contains(peer)) {
+                assert_eq!(consortium.outside(peer).ledger.len(), 2, "peer {peer} of {left} left");
+            }
+            crashed.iter().for_each(|peer| consortium.restart(*peer));
+            consortium.cluster.run_for(secs(20));
+            assert_same_ledgers(&consortium, 2);
+        });
+    }
+}
+
+/// B18, K10: everybody is killed at once, again and again, and comes back with the ledger that it had.
+#[test]
+fn everybody_may_be_killed_at_once_again_and_again() {
+    check(1..4, |seed| {
+        let mut consortium = settled(seed, 6, 2, Link::lan());
+        for cycle in 1..=10 {
+            let block = consortium.blocks.next_block();
+            consortium.deliver(&block);
+            consortium.cluster.run_for(Duration::from_millis(seed * 3 + cycle));
+            (0..6).for_each(|peer| consortium.cluster.crash(peer));
+            consortium.cluster.run_for(secs(1));
+            (0..6).for_each(|peer| consortium.restart(peer));
+            consortium.cluster.run_for(secs(8));
+            // What a leader had not committed its source gives again.
+            consortium.deliver(&block);
+            consortium.cluster.run_for(secs(8));
+            assert_same_ledgers(&consortium, cycle as usize + 1);
+        }
     });
 }

@@ -66,6 +66,8 @@ pub(crate) enum Deadline {
     Unblocked,
     /// No peer has what is missing: the ordering service is asked.
     Source,
+    /// A damaged block is asked for again.
+    Mend,
 }
 
 impl Deadline {
@@ -77,6 +79,7 @@ impl Deadline {
             Self::Overdue => "give up a slow source",
             Self::Unblocked => "ask a failed source again",
             Self::Source => "ask the ordering service",
+            Self::Mend => "ask for a damaged block again",
         }
     }
 }
@@ -137,6 +140,7 @@ impl StateTransfer {
 
     // fabric: gossip/state/state.go handleStateResponse
     pub(crate) fn request_ended(&mut self, now: Mono, id: u64, outcome: RequestOutcome) {
+        self.mending.request_ended(id);
         let Some(range) = self.catchup.active.remove(&id) else { return };
         let peer = range.peer.pki_id;
         self.sources.ended(&peer);
@@ -196,6 +200,9 @@ impl StateTransfer {
             actions.push(action);
         }
         actions.extend(self.hedge(now));
+        if self.catchup.active.len() < self.config.requests_max {
+            actions.extend(self.ask_for_damaged(now));
+        }
         actions
     }
 
@@ -230,7 +237,13 @@ impl StateTransfer {
     }
 
     /// Asks the best source for a range from `from` on, which ends where something is there already.
-    fn ask(&mut self, now: Mono, from: SeqNum, limit: SeqNum, exclude: &[PkiId]) -> Option<Action> {
+    pub(crate) fn ask(
+        &mut self,
+        now: Mono,
+        from: SeqNum,
+        limit: SeqNum,
+        exclude: &[PkiId],
+    ) -> Option<Action> {
         let (peer, claimed) = self.sources.pick(from, now, exclude, &mut self.rng)?;
         let limit = limit.min(claimed.next_block());
         let most = self.catchup.blocks_per_range(&self.config);
@@ -346,10 +359,19 @@ impl StateTransfer {
             (Deadline::Overdue, overdue),
             (Deadline::Unblocked, self.sources.next_unblocked(self.next_missing(), self.last)),
             (Deadline::Source, source.filter(|_| !catchup.source_wanted)),
+            (Deadline::Mend, self.mend_at()),
         ]
         .into_iter()
         .filter_map(|(deadline, at)| at.map(|at| (deadline, at)))
         .collect()
+    }
+
+    /// When a damaged block may be asked for again: it has waited, and somebody may be asked.
+    fn mend_at(&self) -> Option<Mono> {
+        let number = self.mending.waits_for()?;
+        let unblocked = self.sources.next_unblocked(number, self.last);
+        let due = self.mending.retry_at().filter(|at| *at > self.last);
+        [unblocked, due].into_iter().flatten().min()
     }
 
     /// Why the next block is missing, once it has been for a while.
@@ -359,8 +381,11 @@ impl StateTransfer {
         if !is_quiet {
             return None;
         }
-        if number > self.height().next_block() {
-            return Some(StalledReason::Verifying { number: self.height().next_block() });
+        let next = self.height().next_block();
+        if number > next {
+            // What is verified waits for the ledger, which has a reason of its own.
+            let is_verified = self.payloads.get(next).is_some_and(Slot::is_verified);
+            return (!is_verified).then_some(StalledReason::Verifying { number: next });
         }
         if !self.is_behind() {
             return None;

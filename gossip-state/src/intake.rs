@@ -16,6 +16,9 @@ impl StateTransfer {
         if origin == BlockOrigin::Source {
             self.source_next = Some(number.next());
         }
+        if let Some(actions) = self.on_mending_part(now, &slot) {
+            return actions;
+        }
         if let Err(actions) = self.note_part(now, &slot) {
             return actions;
         }
@@ -148,6 +151,9 @@ impl StateTransfer {
         origin: BlockOrigin,
     ) -> Vec<Action> {
         let number = block.number;
+        if let Some(actions) = self.on_mending_verdict(now, number, origin, Ok(())) {
+            return actions;
+        }
         let below_config = self.is_below_config(number);
         let generation = self.generation;
         let Some(slot) = self.payloads.get_mut(number).filter(|slot| is_answered(slot, block))
@@ -210,6 +216,10 @@ impl StateTransfer {
         origin: BlockOrigin,
         error: BlockError,
     ) -> Vec<Action> {
+        let error = match self.on_mending_verdict(now, number, origin, Err(error.clone())) {
+            Some(actions) => return actions,
+            None => error,
+        };
         let generation = self.generation;
         let is_policy = matches!(error, BlockError::PolicyNotSatisfied { .. });
         let Some(slot) =

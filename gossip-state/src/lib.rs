@@ -37,6 +37,7 @@ mod config;
 mod conflict;
 mod intake;
 pub mod invariants;
+mod mend;
 mod metrics;
 mod payloads;
 mod serve;

@@ -15,6 +15,8 @@ pub struct StateMetrics {
     commit_duration: HistogramVec,
     buffer_size: IntGaugeVec,
     dropped: IntCounterVec,
+    damaged: IntGaugeVec,
+    mended: IntCounterVec,
 }
 
 impl StateMetrics {
@@ -39,11 +41,24 @@ impl StateMetrics {
             Opts::new("gossip_state_blocks_dropped", "Offered blocks that were not taken"),
             &["channel", "reason"],
         )?;
+        let damaged = IntGaugeVec::new(
+            Opts::new(
+                "gossip_state_blocks_damaged",
+                "Blocks that the ledger holds and cannot read",
+            ),
+            channel,
+        )?;
+        let mended = IntCounterVec::new(
+            Opts::new("gossip_state_blocks_mended", "Damaged blocks that were fetched again"),
+            channel,
+        )?;
+        registry.register(Box::new(damaged.clone()))?;
+        registry.register(Box::new(mended.clone()))?;
         registry.register(Box::new(height.clone()))?;
         registry.register(Box::new(commit_duration.clone()))?;
         registry.register(Box::new(buffer_size.clone()))?;
         registry.register(Box::new(dropped.clone()))?;
-        Ok(Self { height, commit_duration, buffer_size, dropped })
+        Ok(Self { height, commit_duration, buffer_size, dropped, damaged, mended })
     }
 
     /// Sets what a look at the machine shows.
@@ -51,6 +66,9 @@ impl StateMetrics {
         let name = &[channel.as_str()];
         self.height.with_label_values(name).set(gauge(stats.height.get()));
         self.buffer_size.with_label_values(name).set(gauge(stats.buffered_blocks as u64));
+        self.damaged.with_label_values(name).set(gauge(stats.damaged as u64));
+        let mended = self.mended.with_label_values(name);
+        mended.inc_by(stats.mended.saturating_sub(mended.get()));
         for (reason, count) in &stats.dropped {
             let counter = self.dropped.with_label_values(&[channel.as_str(), reason]);
             counter.inc_by(count.saturating_sub(counter.get()));

@@ -220,6 +220,11 @@ impl Payloads {
         run
     }
 
+    /// The ledger lost its end: the cursor goes back with it, and what lay ahead is forgotten.
+    pub(crate) fn retreat(&mut self, height: Height) {
+        *self = Self::new(height, self.window, self.budget);
+    }
+
     /// Moves the cursor to `height`; returns what lies below it, in order.
     pub(crate) fn advance(&mut self, height: Height) -> Vec<Slot> {
         if height <= self.height {

@@ -175,11 +175,20 @@ impl Sources {
         exclude: &[PkiId],
         rng: &mut ChaCha8Rng,
     ) -> Option<(RemotePeer, Height)> {
-        self.known
-            .values()
-            .filter(|source| source.may_serve(number) && source.blocked_until <= now)
-            .filter(|source| source.in_flight < self.per_source)
-            .filter(|source| !exclude.contains(&source.peer.pki_id))
+        let able = |source: &&Source| {
+            source.may_serve(number)
+                && source.blocked_until <= now
+                && !exclude.contains(&source.peer.pki_id)
+        };
+        let able = self.known.values().filter(able);
+        // Who is busy delivering is worth waiting for, if the others are those who never do.
+        let is_trusted = |source: &&Source| !source.distrusted && source.claimed.get() < BELIEVABLE;
+        let others_do = able.clone().any(|source| is_trusted(&source));
+        let is_second = !exclude.is_empty();
+        // What the others state is tried with one request at a time.
+        let most = |source: &Source| if is_trusted(&source) { self.per_source } else { 1 };
+        able.filter(|source| source.in_flight < most(source))
+            .filter(|source| is_trusted(source) || !(others_do || is_second))
             .map(|source| (source.rank(), rng.next_u32(), source))
             .min_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)))
             .map(|(_, _, source)| (source.peer.clone(), source.claimed))
@@ -226,8 +235,12 @@ impl Sources {
     /// can reach, it means that it has not what it claimed.
     pub(crate) fn empty_handed(&mut self, peer: &PkiId, missing: SeqNum, now: Mono) {
         let Some(source) = self.known.get(peer) else { return };
-        let may_not_know_us =
-            !self.is_served && source.failures < UNKNOWN_TRIES && source.claimed.get() < BELIEVABLE;
+        if source.claimed.get() >= BELIEVABLE {
+            self.distrust(peer, now);
+            self.disprove(peer, missing);
+            return;
+        }
+        let may_not_know_us = !self.is_served && source.failures < UNKNOWN_TRIES;
         if !may_not_know_us {
             self.failed(peer, now);
             self.disprove(peer, missing);
@@ -259,13 +272,16 @@ impl Sources {
         self.claims.credible.last_key_value().map(|(height, _)| *height).unwrap_or_default()
     }
 
-    /// Whether anybody may be asked for `number` now, or is being asked.
+    /// Whether anybody may be asked for `number` now, or is being asked, who has not failed repeatedly: else
+    /// short penalties would keep us with peers that never deliver.
     pub(crate) fn has_usable(&self, number: SeqNum, now: Mono) -> bool {
         if self.highest_claim().next_block() <= number {
             return false;
         }
         self.known.values().any(|source| {
-            source.may_serve(number) && (source.blocked_until <= now || source.in_flight > 0)
+            source.may_serve(number)
+                && source.failures < CREDIBLE_FAILURES
+                && (source.blocked_until <= now || source.in_flight > 0)
         })
     }
 

@@ -21,6 +21,10 @@ pub struct Stats {
     pub requests_in_flight: usize,
     /// Range requests made since the start.
     pub requests: u64,
+    /// Blocks that the ledger holds and cannot read, as far as known.
+    pub damaged: usize,
+    /// Such blocks that were fetched again since the start.
+    pub mended: u64,
     /// Blocks committed since the start, by where they came from.
     pub committed: ByOrigin,
     /// Blocks not taken since the start, by [`DropReason::label`](crate::DropReason::label).

@@ -11,6 +11,7 @@ use crate::catchup::Catchup;
 use crate::commit::{Commits, Phase};
 use crate::config::StateConfig;
 use crate::conflict::Conflicts;
+use crate::mend::Mending;
 use crate::payloads::{Payloads, Slot, Stage};
 use crate::sources::Sources;
 use crate::stall::StalledReason;
@@ -29,6 +30,7 @@ pub struct StateTransfer {
     pub(crate) catchup: Catchup,
     pub(crate) commits: Commits,
     pub(crate) conflicts: Conflicts,
+    pub(crate) mending: Mending,
     pub(crate) started: bool,
     /// Header hash of the ledger's last block.
     pub(crate) tip: Option<BlockHash>,
@@ -58,6 +60,7 @@ impl StateTransfer {
             catchup: Catchup::default(),
             commits: Commits::new(config.commit_retry, config.commit_retry_max),
             conflicts: Conflicts::default(),
+            mending: Mending::default(),
             started: false,
             tip: None,
             proved: Height::default(),
@@ -73,7 +76,8 @@ impl StateTransfer {
 
     /// Whether a block with this number would be taken. Asked before any cryptography.
     pub fn wants(&self, number: SeqNum) -> bool {
-        self.started && self.conflicts.halted().is_none() && self.payloads.wants(number)
+        let is_missing = self.payloads.wants(number) || self.mending.awaits(number);
+        self.started && self.conflicts.halted().is_none() && is_missing
     }
 
     /// Whether a block that is not wanted contradicts one that we have, so that it should be offered all
@@ -127,6 +131,7 @@ impl StateTransfer {
             buffered_blocks: self.payloads.len(),
             buffered_bytes: self.payloads.bytes(),
             requests_in_flight: self.catchup.len(),
+            damaged: self.mending.len(),
             ..self.stats.clone()
         }
     }
@@ -170,7 +175,13 @@ impl StateTransfer {
         self.started = true;
         self.tip = tip;
         self.moved_at = now;
-        let _ = self.payloads.advance(height);
+        if height < self.height() {
+            self.payloads.retreat(height);
+            self.source_next = None;
+            self.commits.succeeded();
+        } else {
+            let _ = self.payloads.advance(height);
+        }
     }
 
     fn on_committed(&mut self, now: Mono, height: Height) -> Vec<Action> {
@@ -286,6 +297,8 @@ impl Machine for StateTransfer {
             Input::RequestEnded { id, outcome } => self.on_request_ended(now, id, outcome),
             Input::Committed { height } => self.on_committed(now, height),
             Input::CommitFailed { reason } => self.on_commit_failed(now, reason),
+            Input::Damaged { number, hash } => self.on_damaged(number, hash),
+            Input::Mended { number, done } => self.on_mended(now, number, done),
             Input::Halted { number, kept } => {
                 self.conflicts.halt(number, kept);
                 Vec::new()

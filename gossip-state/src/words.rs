@@ -9,7 +9,8 @@ use crate::conflict::Conflict;
 /// A fact for [`StateTransfer`](crate::StateTransfer).
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The ledger's height at start. Nothing is wanted before this.
+    /// The ledger's height at start. Nothing is wanted before this. Said again if the height changed without
+    /// us, even if it fell.
     Started {
         /// The height.
         height: Height,
@@ -95,6 +96,20 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// The ledger cannot read a block that it holds.
+    Damaged {
+        /// Its number.
+        number: SeqNum,
+        /// What the block above it names as its header's hash, if that one can be read.
+        hash: Option<BlockHash>,
+    },
+    /// Answers [`Action::Mend`].
+    Mended {
+        /// The block's number.
+        number: SeqNum,
+        /// Whether the ledger can read it again.
+        done: bool,
+    },
     /// The channel had been stopped by a conflict before the restart.
     Halted {
         /// The number about which orderers disagree.
@@ -137,6 +152,11 @@ pub enum Action {
         blocks: Vec<Block>,
         /// Where each came from.
         origins: Vec<BlockOrigin>,
+    },
+    /// Give the ledger a block again that it could not read; answer with [`Input::Mended`].
+    Mend {
+        /// The block, verified.
+        block: Block,
     },
     /// Ask a peer for a range; offer each part, then say [`Input::RequestEnded`].
     Request {

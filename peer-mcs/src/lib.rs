@@ -43,6 +43,7 @@ mod channel;
 mod channels;
 mod config;
 mod error;
+mod evidence;
 mod fabric;
 #[doc(hidden)]
 pub mod fuzz;
@@ -57,6 +58,7 @@ pub use block::{FabricCodec, channel_of, check_link, data_hash, last_config, ver
 pub use channel::{Channel, Consenter, Signed, TlsCa};
 pub use channels::Channels;
 pub use error::{ChannelError, Disbelief, IdentityError, MspError, SignatureError};
+pub use evidence::{Contradiction, EvidenceError, check_contradiction};
 pub use key::sha256;
 pub use mcs::{Mcs, Tip, pki_id};
 pub use msp::certificate::certificate_expires;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 
-use crate::lab::{election, spread};
+use crate::lab::{election, late, spread};
 use crate::shell::{cargo, run};
 use crate::{deny, layers, soak, test, tidy};
 
@@ -96,6 +96,7 @@ fn simulation() -> Result<()> {
     let words = ["run", "--quiet", "--release", "--package", "xtask", "--features", "lab", "--"];
     run(cargo(words).args(["sim", "spread"]).args(spread::Args::quick().to_words()))?;
     run(cargo(words).args(["sim", "election"]).args(election::Args::quick()))?;
+    run(cargo(words).args(["sim", "catchup"]).args(late::Args::quick()))?;
     run(cargo(words).args(["sim", "swarm", "--seeds", "200", "--json"]))
 }
 

@@ -68,6 +68,8 @@ enum Simulation {
     Spread(lab::spread::Args),
     /// Who leads, and how soon another does
     Election(lab::election::Args),
+    /// A peer far behind catches up while the tip moves
+    Catchup(lab::late::Args),
 }
 
 #[derive(Subcommand)]
@@ -116,6 +118,7 @@ fn simulate(simulation: &Simulation) -> anyhow::Result<()> {
         Simulation::Swarm(args) => lab::membership_swarm::run(args),
         Simulation::Spread(args) => lab::spread::run(args),
         Simulation::Election(args) => lab::election::run(args),
+        Simulation::Catchup(args) => lab::late::run(args),
     }
 }
 

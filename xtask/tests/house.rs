@@ -100,6 +100,28 @@ fn the_files_that_documents_name_exist() {
     }
 }
 
+/// A table of faults is worth what its tests are.
+#[test]
+fn the_tests_that_cover_faults_exist() {
+    let document = read("docs/faults.md");
+    let mut tests = 0;
+    for row in document.lines().filter(|line| line.starts_with("| ")) {
+        let mut file = String::new();
+        for word in quoted(row) {
+            let path = root().join(word);
+            if path.is_file() {
+                file = fs::read_to_string(path).expect("readable");
+            } else if word.matches('_').count() >= 3 {
+                assert!(file.contains(&format!("fn {word}(")), "docs/faults.md names {word}");
+                tests += 1;
+            } else {
+                assert!(!word.contains('/'), "docs/faults.md names {word}, which does not exist");
+            }
+        }
+    }
+    assert!(tests > 40, "the tables were not found");
+}
+
 #[test]
 fn the_code_map_leads_to_files() {
     let architecture = read("ARCHITECTURE.md");

@@ -168,6 +168,7 @@ impl Peer {
                 vec![Action::JudgeHeader { channel, header, origin }]
             }
             Child::Commit { blocks, .. } => vec![Action::Commit { channel, blocks }],
+            Child::Mend { block } => vec![Action::MendBlock { channel, block }],
             Child::Request { to, id, from, through, bytes_max, patience } => {
                 let request = self.open_request(name, id);
                 let message = Message::StateRequest(StateRequest {

@@ -37,9 +37,9 @@ pub struct ChannelStatus {
     pub leader: bool,
     /// Who leads our organisation, as far as we know.
     pub leader_peer: Option<PkiId>,
-    /// Since when we lead, or do not.
+    /// Since when that is so.
     pub leader_since: Mono,
-    /// Why we lead, or do not.
+    /// Why, in a few words.
     pub leader_why: &'static str,
     /// The number at which a conflict stopped the channel, until an operator decides.
     pub halted: Option<SeqNum>,
@@ -122,8 +122,8 @@ impl PeerChannel {
             leader_peer: self.election.leadership().leader,
             next: self.state.next_missing(),
             leader: self.lead.leading,
-            leader_since: self.lead.since,
-            leader_why: self.lead.why,
+            leader_since: self.election.leadership().since,
+            leader_why: self.election.leadership().why,
             halted: self.state.halted(),
             delivering: self.delivering,
             committed: self.state.stats().committed,

@@ -112,6 +112,27 @@ impl Peer {
         self.tell_state(now, name, gossip_state::Input::Started { height, tip: None })
     }
 
+    /// What the ledger lost is fetched again, from our own source too.
+    pub(super) fn on_ledger_fell(
+        &mut self,
+        now: Now,
+        name: &ChannelId,
+        height: Height,
+    ) -> Vec<Action> {
+        if self.height(name).is_none_or(|held| height >= held) {
+            return Vec::new();
+        }
+        let started = gossip_state::Input::Started { height, tip: None };
+        let mut actions = self.tell_state(now, name, started);
+        if let Some(channel) = self.channels.get_mut(name)
+            && std::mem::take(&mut channel.delivering)
+        {
+            actions.push(Action::StopDelivery(name.clone()));
+            actions.extend(self.align_delivery(name));
+        }
+        actions
+    }
+
     /// Says goodbye as leader, stops taking blocks, and lets the node tell the others.
     // fabric: gossip/gossip/gossip_impl.go LeaveChan
     pub(super) fn on_leave(&mut self, now: Now, name: &ChannelId) -> Vec<Action> {

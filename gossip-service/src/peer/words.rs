@@ -203,6 +203,31 @@ pub enum Input {
         /// The block; nothing if it is not there or cannot be read.
         block: Option<Block>,
     },
+    /// The ledger cannot read a block that it holds.
+    BlockDamaged {
+        /// The channel.
+        channel: ChannelId,
+        /// The block's number.
+        number: SeqNum,
+        /// What the block above it names as its header's hash, if that one can be read.
+        hash: Option<BlockHash>,
+    },
+    /// Answer to [`Action::MendBlock`].
+    BlockMended {
+        /// The channel.
+        channel: ChannelId,
+        /// The block's number.
+        number: SeqNum,
+        /// Whether the ledger can read it again.
+        done: bool,
+    },
+    /// A ledger that refused a commit has lost its end: it is lower than we knew it.
+    LedgerFell {
+        /// The channel.
+        channel: ChannelId,
+        /// Its height now.
+        height: Height,
+    },
     /// Answer to [`Action::StoreTerm`].
     TermStored(ChannelId),
     /// The operator decides a conflict: the block with this header is the right one.
@@ -310,6 +335,13 @@ pub enum Action {
         channel: ChannelId,
         /// The way; a label for counters.
         way: &'static str,
+    },
+    /// Give the ledger a block again that it could not read; answered by [`Input::BlockMended`].
+    MendBlock {
+        /// The channel.
+        channel: ChannelId,
+        /// The block, verified.
+        block: Block,
     },
     /// Make consecutive blocks durable, and apply a configuration in the last of them; answered by
     /// [`Input::Committed`].

@@ -222,6 +222,52 @@ impl Inner {
         if number >= self.tip().height.next_block() {
             return Ok(None);
         }
+        self.read_record(number).map(Some)
+    }
+
+    /// Writes the record of a block that is held and cannot be read, if it fits between its neighbours.
+    fn mend(&self, block: &Block) -> Result<(), LedgerError> {
+        let mut tip = self.tip();
+        match tip.state {
+            State::Closed => return Err(LedgerError::Closed(self.channel.clone())),
+            State::Broken => self.reopen(&mut tip)?,
+            State::Open => {}
+        }
+        let number = block.number;
+        if number >= tip.height.next_block() {
+            return Err(self.storage(format!("block {number} is not held")));
+        }
+        if self.read_record(number).is_ok() {
+            return Ok(());
+        }
+        if !self.fits(&tip, block) {
+            return Err(self.storage(format!("this is not block {number} of the chain")));
+        }
+        warn!(channel = %self.channel, %number, "a damaged block is written again");
+        if let Err(error) =
+            self.guarded(|database| self.write(database, std::slice::from_ref(block)))
+        {
+            tip.state = State::Broken;
+            return Err(error);
+        }
+        self.read_record(number).map(drop)
+    }
+
+    /// Whether the block continues the one below and is continued by the one above, as far as they can be read.
+    fn fits(&self, tip: &Tip, block: &Block) -> bool {
+        let names =
+            |above: &Block, hash: BlockHash| above.previous_hash.as_ref() == hash.as_bytes();
+        let below = block.number.get().checked_sub(1).map(SeqNum::new);
+        let below = below.and_then(|number| self.read_record(number).ok());
+        let continues = below.is_none_or(|below| names(block, self.codec.header_hash(&below)));
+        let hash = self.codec.header_hash(block);
+        if block.number.height() == tip.height {
+            return continues && tip.last_hash.is_none_or(|last| last == hash);
+        }
+        continues && self.read_record(block.number.next()).is_ok_and(|above| names(&above, hash))
+    }
+
+    fn read_record(&self, number: SeqNum) -> Result<Block, LedgerError> {
         let record = self.guarded(|database| {
             let transaction = database.begin_read().map_err(text)?;
             let blocks = transaction.open_table(BLOCKS).map_err(text)?;
@@ -232,7 +278,10 @@ impl Inner {
         let bytes = record::open(&self.key, number, &record)
             .ok_or_else(|| self.storage(format!("block {number} is damaged")))?;
         let block = self.codec.split(&bytes).map_err(|error| self.storage(error))?;
-        Ok(Some(block))
+        if block.number != number {
+            return Err(self.storage(format!("block {number} is another one")));
+        }
+        Ok(block)
     }
 }
 
@@ -254,6 +303,10 @@ impl Ledger for BlockStore {
 
     async fn block(&self, number: SeqNum) -> Result<Option<Block>, LedgerError> {
         self.blocking(move |inner| inner.read(number)).await
+    }
+
+    async fn mend(&self, block: Block) -> Result<(), LedgerError> {
+        self.blocking(move |inner| inner.mend(&block)).await
     }
 }
 

@@ -283,24 +283,59 @@ async fn a_lost_key_is_found_in_the_store() {
     assert_eq!(holds_prefix(&store, &blocks).await, 10);
 }
 
-#[tokio::test]
-async fn a_record_damaged_under_a_running_process_is_an_error_not_a_block() {
-    let dir = TempDir::new().unwrap();
-    // Larger than the database's cache, so that the block is read from the file.
-    let blocks = chain(40, 1 << 20);
+/// Spoils every copy of a block's record in the file.
+fn spoil(dir: &TempDir, block: &Block) {
+    let path = dir.path().join("trade.redb");
+    let contents = fs::read(&path).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    let windows = contents.windows(32).enumerate();
+    for (at, _) in windows.filter(|(_, window)| *window == &block.data_hash[..]) {
+        file.write_all_at(&[0xff], at as u64).unwrap();
+    }
+}
+
+/// Larger than the database's cache, so that blocks are read from the file.
+async fn large_store(dir: &TempDir, blocks: &[Block]) -> BlockStore {
     let store = open(dir.path());
     for batch in blocks.chunks(10) {
         store.commit(batch.to_vec()).await.unwrap();
     }
-    let path = dir.path().join("trade.redb");
-    let contents = fs::read(&path).unwrap();
-    let needle = &blocks[3].data_hash;
-    let file = OpenOptions::new().write(true).open(&path).unwrap();
-    let places = contents.windows(32).enumerate().filter(|(_, window)| *window == &needle[..]);
-    for (at, _) in places {
-        file.write_all_at(&[0xff], at as u64).unwrap();
-    }
+    store
+}
+
+#[tokio::test]
+async fn a_record_damaged_under_a_running_process_is_an_error_not_a_block() {
+    let dir = TempDir::new().unwrap();
+    let blocks = chain(40, 1 << 20);
+    let store = large_store(&dir, &blocks).await;
+    spoil(&dir, &blocks[3]);
     let error = store.block(n(3)).await.unwrap_err();
     assert!(error.to_string().contains("block 3 is damaged"), "{error}");
     assert!(store.block(n(4)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_mended_under_a_running_process_by_the_block_that_was_there_alone() {
+    let dir = TempDir::new().unwrap();
+    let blocks = chain(40, 1 << 20);
+    let store = large_store(&dir, &blocks).await;
+    spoil(&dir, &blocks[3]);
+    spoil(&dir, &blocks[12]);
+    for wrong in [
+        Block { data_hash: vec![9; 32].into(), ..blocks[3].clone() },
+        Block { previous_hash: vec![9; 32].into(), ..blocks[3].clone() },
+        Block { data_hash: vec![9; 32].into(), ..blocks[12].clone() },
+        Block { number: n(40), ..blocks[3].clone() },
+    ] {
+        store.mend(wrong.clone()).await.unwrap_err();
+        assert!(store.block(wrong.number).await.map_or(true, |block| block.is_none()));
+    }
+    for number in [3, 12, 5] {
+        store.mend(blocks[number].clone()).await.unwrap();
+    }
+    // What can be read is left as it is.
+    store.mend(Block { metadata: Bytes::new(), ..blocks[5].clone() }).await.unwrap();
+    assert_eq!(holds_prefix(&store, &blocks).await, 40);
+    drop(store);
+    assert_eq!(holds_prefix(&open(dir.path()), &blocks).await, 40);
 }

@@ -176,6 +176,13 @@ impl Host for World {
                 let block = self.peers[peer].ledger.get(index).cloned();
                 vec![Effect::Input(Input::BlockRead { channel, purpose, block })]
             }
+            Action::MendBlock { channel, block } => {
+                let number = block.number;
+                let index = usize::try_from(number.get()).unwrap_or(usize::MAX);
+                let held = self.peers[peer].ledger.get_mut(index);
+                let done = held.map(|held| *held = block).is_some();
+                vec![Effect::Input(Input::BlockMended { channel, number, done })]
+            }
             Action::Drop { reason, .. } => {
                 *self.peers[peer].drops.entry(reason).or_default() += 1;
                 Vec::new()

@@ -28,7 +28,7 @@ fn ports() -> (u16, u16) {
     (udp.local_addr().unwrap().port(), tcp.local_addr().unwrap().port())
 }
 
-fn copy_private(from: &Path, to: &Path) {
+pub fn copy_private(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -227,12 +227,18 @@ pub struct MemoryLedger {
     channel: ChannelId,
     blocks: Mutex<Vec<Block>>,
     gate: tokio::sync::watch::Sender<bool>,
+    rotten: Mutex<std::collections::BTreeSet<SeqNum>>,
 }
 
 impl MemoryLedger {
     pub fn new(channel: &ChannelId, genesis: Block) -> Self {
         let gate = tokio::sync::watch::Sender::new(true);
-        Self { channel: channel.clone(), blocks: Mutex::new(vec![genesis]), gate }
+        Self {
+            channel: channel.clone(),
+            blocks: Mutex::new(vec![genesis]),
+            gate,
+            rotten: Mutex::default(),
+        }
     }
 
     /// Whether commits go through or wait.
@@ -242,6 +248,16 @@ impl MemoryLedger {
 
     pub fn len(&self) -> u64 {
         self.blocks.lock().unwrap().len() as u64
+    }
+
+    /// The block cannot be read any more.
+    pub fn rot(&self, number: SeqNum) {
+        self.rotten.lock().unwrap().insert(number);
+    }
+
+    /// Loses its end without the service's knowledge.
+    pub fn truncate(&self, height: usize) {
+        self.blocks.lock().unwrap().truncate(height);
     }
 
     /// Puts a block in without the service's knowledge.
@@ -272,7 +288,18 @@ impl Ledger for MemoryLedger {
 
     async fn block(&self, number: SeqNum) -> Result<Option<Block>, LedgerError> {
         let index = usize::try_from(number.get()).unwrap();
+        if self.rotten.lock().unwrap().contains(&number) {
+            let reason = format!("block {number} is damaged");
+            return Err(LedgerError::Storage { channel: self.channel.clone(), reason });
+        }
         Ok(self.blocks.lock().unwrap().get(index).cloned())
+    }
+
+    async fn mend(&self, block: Block) -> Result<(), LedgerError> {
+        self.rotten.lock().unwrap().remove(&block.number);
+        let index = usize::try_from(block.number.get()).unwrap();
+        self.blocks.lock().unwrap()[index] = block;
+        Ok(())
     }
 }
 

@@ -19,6 +19,11 @@ pub(crate) mod comm;
 pub(crate) mod connections;
 pub(crate) mod crypto;
 pub(crate) mod election;
+pub(crate) mod late;
+/// A late peer and its sources; `gossip-state` tests itself with the same.
+#[cfg(feature = "lab")]
+#[path = "../../../gossip-state/tests/late/mod.rs"]
+mod late_peers;
 /// Peers that do nothing but membership; `gossip-discovery` tests itself with the same.
 #[cfg(feature = "lab")]
 #[path = "../../../gossip-discovery/tests/support/mod.rs"]

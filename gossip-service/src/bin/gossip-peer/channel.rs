@@ -8,6 +8,7 @@ use gossip_api::{BlockHash, ChannelId};
 use crate::Failure;
 use crate::client::ask_well;
 use crate::conflicts;
+use crate::contradiction::{self, Evidence};
 use crate::operations::participation::CHANNELS;
 
 /// What is to be done.
@@ -21,6 +22,8 @@ pub(crate) enum ChannelCommand {
     Info(Named),
     /// Let a channel go on that was stopped because orderers signed two blocks with one number.
     Resume(Resume),
+    /// Check what a peer has kept of orderers that signed two blocks with one number.
+    Evidence(Evidence),
     /// Tell the channel's members that the peer leaves, and leave; the ledger is kept.
     Leave(Named),
 }
@@ -87,8 +90,11 @@ pub(crate) fn run(command: &ChannelCommand) -> Result<(), Failure> {
             let path = format!("{}/resume", path(&named.name)?);
             let accept = accept.to_string();
             let body = ask_well(&named.shown.config, "POST", &path, Some(accept.as_bytes()))?;
-            show(&named.shown, &body, |told| format!("{} goes on", told["resumed"]));
+            show(&named.shown, &body, |told| {
+                format!("{} goes on", told["resumed"].as_str().unwrap_or_default())
+            });
         }
+        ChannelCommand::Evidence(evidence) => contradiction::run(evidence)?,
         ChannelCommand::Leave(named) => {
             ask_well(&named.shown.config, "DELETE", &path(&named.name)?, None)?;
             if named.shown.json {

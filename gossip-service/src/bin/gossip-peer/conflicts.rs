@@ -15,8 +15,8 @@ use peer_mcs::{Channels, FabricCodec};
 use serde_json::json;
 use tracing::warn;
 
-use crate::evidence;
 use crate::operations::{Operations, refuse};
+use crate::{contradiction, evidence};
 
 /// Beside the blocks the halt, in the data directory the evidence with the configuration that judges it.
 pub(crate) struct Conflicts {
@@ -36,8 +36,8 @@ impl ConflictStore for Conflicts {
 
     fn keep(&self, proof: &ConflictProof, halt: bool) -> Result<(), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        let mut files = vec![("other.block", FabricCodec.join(&proof.other))];
-        files.extend(proof.kept.iter().map(|kept| ("kept.block", FabricCodec.join(kept))));
+        let mut files = vec![(contradiction::OTHER, FabricCodec.join(&proof.other))];
+        files.extend(proof.kept.iter().map(|kept| (contradiction::KEPT, FabricCodec.join(kept))));
         let config = self.config_of(proof.number)?;
         files.extend(config.map(|config| (evidence::CONFIG, config)));
         let files: Vec<(&str, &[u8])> =

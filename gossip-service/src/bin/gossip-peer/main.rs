@@ -12,6 +12,7 @@ mod channels;
 mod client;
 mod config;
 mod conflicts;
+mod contradiction;
 mod deliver;
 #[cfg(test)]
 mod deployed;

@@ -199,7 +199,7 @@ impl Channel {
     }
 
     pub(crate) fn on_height(&mut self, now: Now, height: Height) {
-        self.height = self.height.max(height);
+        self.height = height;
         self.accepted = self.accepted.split_off(&self.height.next_block());
         self.spread.on_height(self.height);
         if self.height != self.announced {
