@@ -375,6 +375,7 @@ fn a_removed_organisation_gets_not_one_byte_more_of_peers_nor_of_the_relay() {
     let log = network.peers[0].process.log.clone();
     wait_for("the removal", &mut network.peers[0].process, || {
         fs::read_to_string(&log).unwrap().contains("configuration applied")
+            && status(stays).is_some_and(|status| status["connections"] == 0)
     });
     let before = sent_to(stays, "Org2MSP");
     network.submit(40);

@@ -7,6 +7,8 @@
 mod ask;
 mod endpoints;
 mod headers;
+#[cfg(test)]
+mod replay;
 mod stream;
 #[cfg(test)]
 mod tests;
