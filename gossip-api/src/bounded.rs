@@ -93,7 +93,9 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T,
                 {
                     return Err(A::Error::custom(TooLong { found, max: MAX }));
                 }
-                let most = RESERVED_MAX / size_of::<T>().max(1);
+                // A power of two, so that doubling reaches the usual greatest counts without passing them.
+                let fits = (RESERVED_MAX / size_of::<T>().max(1)).max(1);
+                let most = 1 << fits.ilog2();
                 let mut items = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(most));
                 while let Some(item) = seq.next_element()? {
                     if items.len() == MAX {

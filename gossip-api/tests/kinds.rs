@@ -64,9 +64,9 @@ fn every_kind_has_one_tag() {
         (Kind::HeaderNote, ChanOnly),
         (Kind::BlockNote, ChanAndOrg),
         (Kind::Plan, ChanAndOrg),
-        (Kind::ShareCommitment, ChanOnly),
-        (Kind::Share, ChanOnly),
-        (Kind::ShareReport, ChanOnly),
+        (Kind::ShareCommitment, ChanAndOrg),
+        (Kind::Share, ChanAndOrg),
+        (Kind::ShareReport, ChanAndOrg),
     ] {
         let message = sample(kind);
         assert_eq!(message.tag(), tag, "{kind:?}");
