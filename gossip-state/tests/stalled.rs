@@ -163,9 +163,11 @@ fn pour(host: &mut Host, blocks: &[Block], is_open: &mut bool) {
     }
 }
 
-/// Whether a peer 80 blocks behind arrives within ten minutes.
+/// Whether a peer 80 blocks behind arrives within ten minutes, and what it is told to wait at the tip: with a window
+/// as small as the tip every block is waited for.
 fn catches_up(config: StateConfig, peers: bool) -> bool {
     let blocks = chain(81, 700);
+    let waits = config.tip_wait.saturating_mul(80);
     let mut host = Host::with(1, config);
     let mut is_open = false;
     // A neighbour that has everything and one that has nothing, or only the second.
@@ -173,7 +175,7 @@ fn catches_up(config: StateConfig, peers: bool) -> bool {
     host.claim(2, 81);
     // What a follower probes or the mesh tells: that much is certain.
     host.tell(Input::Header { header: Block { data: bytes::Bytes::new(), ..blocks[80].clone() } });
-    let end = host.now.after(Duration::from_secs(600));
+    let end = host.now.after(Duration::from_secs(600)).after(waits);
     while host.now < end && host.height() < 81 {
         for request in host.requests() {
             if request.to == common::pki(1) {
