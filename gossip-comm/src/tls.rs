@@ -43,6 +43,7 @@ pub(crate) struct TlsSet {
     pub(crate) client: quinn_proto::ClientConfig,
     /// SHA-256 of our own certificate.
     pub(crate) own_leaf: [u8; 32],
+    #[cfg(feature = "quic")]
     verifier: Arc<PeerVerifier>,
 }
 
@@ -70,7 +71,13 @@ impl TlsSet {
             .incoming_buffer_size_total(INCOMING_BUFFER * 16);
         let mut client = quinn_proto::ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
-        Ok(Self { server: Arc::new(server), client, own_leaf, verifier })
+        Ok(Self {
+            server: Arc::new(server),
+            client,
+            own_leaf,
+            #[cfg(feature = "quic")]
+            verifier,
+        })
     }
 }
 
